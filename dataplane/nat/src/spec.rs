@@ -1,0 +1,149 @@
+//! What the operator asked for, as plain data.
+//!
+//! Control makes a [`Spec`] from the configuration file, it travels to the dataplane inside the snapshot, and
+//! the engine compiles it. Addresses are integers in host byte order; an IPv4 address in a `u128` stands in the low 32 bits.
+
+use crate::types::{Kind, Protocol};
+
+/// Everything the engine is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Spec {
+    /// Pools of external addresses; rules refer to them by position.
+    pub pools: Vec<PoolSpec>,
+    /// Translation rules, first match wins. Their position is the rule id in the session record.
+    pub rules: Vec<RuleSpec>,
+    /// Static bindings.
+    pub statics: Vec<StaticSpec>,
+    /// Limits for every subscriber.
+    pub limits: Limits,
+    /// Timers, in seconds.
+    pub timers: Timers,
+}
+
+/// A pool of external IPv4 addresses. Addresses of different pools do not overlap.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct PoolSpec {
+    /// The operator's name for it.
+    pub name: String,
+    /// Address ranges: prefix and length, host bits zero. Every address of them is used, first and last included.
+    pub prefixes: Vec<(u32, u8)>,
+    /// First port or identifier that is given out.
+    pub port_min: u16,
+    /// Last port or identifier that is given out.
+    pub port_max: u16,
+    /// Ports a block, a power of two from 64 to 4096.
+    pub block_size: u16,
+    /// Seconds a freed UDP port or ICMP identifier rests (PORT-10). TCP ports rest 0 seconds (PORT-11).
+    pub hold_down: u32,
+    /// Keep the parity of UDP ports when such a port is free (PORT-05).
+    pub parity: bool,
+}
+
+/// Who may send to a binding from outside (RFC 4787, section 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+pub enum Filtering {
+    /// Anyone (MAP-07).
+    #[default]
+    EndpointIndependent,
+    /// Addresses that the inside host has a session to (MAP-08).
+    AddressDependent,
+    /// Addresses and ports that the inside host has a session to (MAP-09).
+    AddressAndPortDependent,
+}
+
+/// A translation rule.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct RuleSpec {
+    /// NAT64 or NAT44.
+    pub kind: Kind,
+    /// Realm of the inside addresses, 0 to 63.
+    pub realm: u8,
+    /// Translation prefix and its length; NAT64 only.
+    pub prefix64: Option<(u128, u8)>,
+    /// Inside sources that the rule serves, of the inside family. Empty: all.
+    pub sources: Vec<(u128, u8)>,
+    /// Destinations (IPv4) that are routed untranslated; NAT44 only (N44-18).
+    pub except: Vec<(u32, u8)>,
+    /// Interfaces on which inside packets may arrive, by position. Empty: all.
+    pub interfaces: Vec<u16>,
+    /// Pool, by position.
+    pub pool: u16,
+    /// Filtering of inbound packets by [`Protocol::index`].
+    pub filtering: [Filtering; 3],
+    /// Non-global IPv4 addresses may be reached through the well-known prefix (ADDR-14).
+    pub wkp_allow_non_global: bool,
+}
+
+/// A static binding: made by the operator, never expires.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct StaticSpec {
+    /// Rule whose kind, realm, prefix and filtering apply, by position.
+    pub rule: u16,
+    /// Transport.
+    pub protocol: Protocol,
+    /// Inside address.
+    pub inside: u128,
+    /// Inside port or identifier.
+    pub inside_port: u16,
+    /// External address, of any pool or of none.
+    pub external: u32,
+    /// External port or identifier. It is never given out dynamically.
+    pub external_port: u16,
+}
+
+/// Limits of one subscriber. Lowering one refuses new state and keeps what exists (LIM-15).
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Limits {
+    /// Bits of an IPv6 address that make a subscriber, 48 to 128 (MAP-05). IPv4 subscribers are single addresses.
+    pub ipv6_prefix_length: u8,
+    /// Sessions (LIM-04).
+    pub max_sessions: u32,
+    /// Port blocks (LIM-01).
+    pub max_port_blocks: u16,
+    /// New sessions a second, with a burst of the same number (LIM-03). 0: no limit.
+    pub new_sessions_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { ipv6_prefix_length: 64, max_sessions: 4096, max_port_blocks: 8, new_sessions_per_second: 500 }
+    }
+}
+
+/// Idle timers in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Timers {
+    /// UDP, at least 120 (N64-UDP-04, -05).
+    pub udp: u32,
+    /// Established TCP, at least 7200 (N64-TCP-34).
+    pub tcp_established: u32,
+    /// TCP opening and V4 INIT.
+    pub tcp_opening: u32,
+    /// TCP closing: both FINs seen, or RST.
+    pub tcp_transitory: u32,
+    /// ICMP queries, at least 60 (N64-ICMP-05).
+    pub icmp: u32,
+    /// Inbound packets refresh UDP sessions (N64-UDP-07).
+    pub udp_inbound_refresh: bool,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            udp: 300,
+            tcp_established: 7200,
+            tcp_opening: 240,
+            tcp_transitory: 240,
+            icmp: 60,
+            udp_inbound_refresh: true,
+        }
+    }
+}
