@@ -1,1 +1,3 @@
-//! Placeholder while the house is being laid.
+//! The shared-memory contract between control and dataplane.
+
+pub mod snapshot;

@@ -1,0 +1,109 @@
+//! The configuration as control hands it to the dataplane: one immutable snapshot a generation.
+//!
+//! Control writes the whole snapshot to a file of the run directory and names its generation in a command. The
+//! dataplane copies it into private memory before it reads a byte of it, checks length, version and checksum, and compiles
+//! it; only then does it answer. A snapshot that cannot be applied changes nothing. The last applied one stays on disk, so
+//! that a restarted dataplane forwards before control says a word.
+
+use serde::{Deserialize, Serialize};
+use sluice_nat::Spec;
+
+/// Everything the dataplane is told. Positions in the vectors are the numbers used elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Number of this configuration, counted up by control; never 0.
+    pub generation: u64,
+    /// Cores of the workers, one worker each. Empty: one worker, not pinned.
+    pub cores: Vec<u16>,
+    /// Devices.
+    pub ports: Vec<PortSpec>,
+    /// Logical interfaces; a packet's interface is found by port and VLAN.
+    pub interfaces: Vec<InterfaceSpec>,
+    /// Translation: pools, rules, static bindings, limits, timers.
+    pub nat: Spec,
+    /// Static routes and the connected ones of interface addresses.
+    pub routes: Vec<RouteSpec>,
+    /// ICMP errors that the gateway makes: tokens a second and burst, per worker (ICMP-103). 0: never send.
+    pub icmp_errors_per_second: u32,
+    /// Capacity of the session table; taken when the dataplane starts.
+    pub sessions: u32,
+}
+
+/// A DPDK port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortSpec {
+    /// Device string of the configuration, such as `xdp:enp1s0f0`.
+    pub device: String,
+    /// MTU of the device: the largest of its interfaces.
+    pub mtu: u16,
+}
+
+/// A logical interface: a port, optionally one VLAN of it, with a TAP twin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceSpec {
+    /// Name in the configuration, and of the TAP twin.
+    pub name: String,
+    /// Port, by position.
+    pub port: u16,
+    /// VLAN id, or untagged.
+    pub vlan: Option<u16>,
+    /// IP MTU.
+    pub mtu: u16,
+    /// Addresses of the box here, with prefix length; IPv4 in the low 32 bits.
+    pub ipv4: Vec<(u32, u8)>,
+    /// IPv6 addresses of the box here, with prefix length.
+    pub ipv6: Vec<(u128, u8)>,
+    /// TCP MSS clamping of translated SYNs that leave or enter here.
+    pub mss_clamp: MssClamp,
+    /// Time Exceeded is sent for packets that arrive here (ICMP-109).
+    pub time_exceeded: bool,
+}
+
+/// TCP MSS clamping (MSS-01, MSS-02, MSS-08).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MssClamp {
+    /// From the MTUs for NAT64, not at all for NAT44.
+    #[default]
+    Auto,
+    /// From the MTUs, NAT44 and routed packets included.
+    Always,
+    /// Never.
+    Off,
+    /// To at most this.
+    To(u16),
+}
+
+/// A route. Prefix and next hop are of the same family, except that an IPv4 prefix may have an IPv6 next hop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteSpec {
+    /// IPv6, else IPv4.
+    pub ipv6: bool,
+    /// Destination, host bits zero; IPv4 in the low 32 bits.
+    pub prefix: u128,
+    /// Prefix length.
+    pub len: u8,
+    /// Where to.
+    pub via: Via,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Via {
+    /// To a router on an interface.
+    Gateway {
+        /// Interface, by position.
+        interface: u16,
+        /// The router is known by an IPv6 address.
+        ipv6: bool,
+        /// The router's address.
+        address: u128,
+    },
+    /// The destination itself is on the interface's link.
+    Connected {
+        /// Interface, by position.
+        interface: u16,
+    },
+    /// Nowhere: drop by name.
+    Blackhole,
+}
