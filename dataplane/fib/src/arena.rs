@@ -1,0 +1,63 @@
+//! Zeroed memory for entries, and prefetch: all `unsafe` of the crate is here.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::entry::Entry;
+
+/// A fixed array of entries, all empty at first.
+pub(crate) struct Arena {
+    words: Box<[AtomicU32]>,
+}
+
+impl Arena {
+    /// `entries` empty entries. The allocator gets them from the kernel as zero pages, which take no memory before the
+    /// first write; collecting `AtomicU32::new(0)` would write to all of them.
+    pub(crate) fn new(entries: usize) -> Self {
+        let words: *mut [u32] = Box::into_raw(vec![0_u32; entries].into_boxed_slice());
+        // SAFETY: the pointer comes from `Box::into_raw`, and `AtomicU32` has the size, bit validity and, as checked
+        // below, the alignment of `u32`, so it is the same allocation with the same layout.
+        let words = unsafe { Box::from_raw(words as *mut [AtomicU32]) };
+        Self { words }
+    }
+
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// The entry at `index`, and all that its writer wrote before it.
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> Entry {
+        Entry::from_word(self.words[index].load(Ordering::Acquire))
+    }
+
+    /// Replaces the entry at `index`; whoever reads it sees all that was written before.
+    #[inline]
+    pub(crate) fn set(&self, index: usize, entry: Entry) {
+        self.words[index].store(entry.word(), Ordering::Release);
+    }
+
+    /// Asks for the cache line of `index`; an index out of range is ignored.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: usize) {
+        if let Some(word) = self.words.get(index) {
+            prefetch(word);
+        }
+    }
+}
+
+const _: () = assert!(size_of::<AtomicU32>() == 4 && align_of::<AtomicU32>() == align_of::<u32>());
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn prefetch(word: &AtomicU32) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: a prefetch reads nothing that the program can see and never faults; SSE is part of x86-64.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast()) }
+}
+
+/// Elsewhere stable Rust has no prefetch: the stages of a batch still leave their reads independent of each other.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn prefetch(_word: &AtomicU32) {}
