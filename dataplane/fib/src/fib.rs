@@ -140,14 +140,15 @@ impl<A: Address> Fib<A> {
                 let (index, number) = next[slot];
                 let entry = self.arena.get(index);
                 match entry.base() {
-                    // At shift zero the address is used up, and its writer puts no chunk there.
                     Some(base) if shift > 0 => {
                         let index = base + addresses[usize::from(number)].byte(shift - STRIDE);
                         self.arena.prefetch(index);
                         next[kept] = (index, number);
                         kept += 1;
                     }
-                    _ => settle(usize::from(number), entry),
+                    // As in `walk`: a way longer than the address.
+                    Some(_) => settle(usize::from(number), Entry::EMPTY),
+                    None => settle(usize::from(number), entry),
                 }
             }
             pending = kept;
@@ -181,6 +182,10 @@ impl<A: Address> Fib<A> {
         let mut entry = self.arena.get(address.root());
         let mut shift = A::WIDTH - ROOT_BITS;
         while let Some(base) = entry.base() {
+            // Only in chunks reclaimed too early can the way be longer than the address.
+            if shift == 0 {
+                return Entry::EMPTY;
+            }
             shift -= STRIDE;
             entry = self.arena.get(base + address.byte(shift));
         }
