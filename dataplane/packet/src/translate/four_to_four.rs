@@ -1,0 +1,73 @@
+//! IPv4 to IPv4: addresses, ports and identifiers change in place.
+
+use super::{Offsets, Rewrite, hop_limit, patch_echo, patch_tcp, patch_udp, refuse_fragments, unsupported};
+use crate::meta::{Family, Meta, Transport};
+use crate::{DropReason, Frame, checksum, ipv4};
+
+/// Translates an IPv4 packet to other IPv4 endpoints. Options stay, but for those that record addresses.
+///
+/// # Errors
+/// [`DropReason::Fragment`], or that of a packet which has no ports to translate.
+#[inline]
+pub fn four_to_four(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta, DropReason> {
+    let at = Offsets::new(frame, meta, Family::V4)?;
+    refuse_fragments(meta)?;
+
+    //= conformance N44-03, N44-19
+    let payload = &mut frame.bytes_mut()[at.l4..at.end];
+    match meta.transport {
+        Transport::Tcp => patch_tcp(payload, &r.to, r.delta)?,
+        Transport::Udp => {
+            // No checksum stays no checksum.
+            patch_udp(payload, &r.to, r.delta)?;
+        }
+        Transport::IcmpQuery => patch_echo(payload, meta.icmp_type, r.to.source_port, r.delta)?,
+        _ => return Err(unsupported(meta)),
+    }
+
+    let ttl = hop_limit(meta, r.decrement);
+    rewrite_header(&mut frame.bytes_mut()[at.l3..at.l4], ttl, r.to.source as u32, r.to.destination as u32)?;
+    if !frame.set_len(at.end) {
+        return Err(DropReason::Ipv4Malformed);
+    }
+    Ok(Meta {
+        source: r.to.source,
+        destination: r.to.destination,
+        source_port: r.to.source_port,
+        destination_port: r.to.destination_port,
+        hop_limit: ttl,
+        ..*meta
+    })
+}
+
+/// Writes what a router and translator changes in an IPv4 header, options included.
+#[inline(always)]
+pub(crate) fn rewrite_header(
+    bytes: &mut [u8],
+    ttl: u8,
+    source: u32,
+    destination: u32,
+) -> Result<(), DropReason> {
+    let with_options = bytes.len() > 20;
+    let mut header = ipv4::Header::new_checked_mut(bytes).ok_or(DropReason::Ipv4Malformed)?;
+    header.set_ttl(ttl);
+    header.set_source(source);
+    header.set_destination(destination);
+    // The header is in registers anyway: summing all of it costs no more than an incremental update.
+    header.set_checksum(header.computed_checksum());
+    if with_options {
+        hide_route(bytes);
+    }
+    Ok(())
+}
+
+#[cold]
+fn hide_route(header: &mut [u8]) {
+    if let Some(options) = header.get_mut(20..) {
+        ipv4::hide_route(options);
+    }
+    let checksum = checksum::ipv4_header(header);
+    if let Some(mut header) = ipv4::Header::new_checked_mut(header) {
+        header.set_checksum(checksum);
+    }
+}

@@ -1,0 +1,89 @@
+//! IPv6 to IPv4 (RFC 7915, section 5).
+
+use super::{
+    DF_THRESHOLD, Offsets, Rewrite, hop_limit, patch_echo, patch_tcp, patch_udp, pseudo_header,
+    refuse_fragments, resize_header, unsupported, write_header,
+};
+use crate::meta::{Family, Fragment, Meta, Transport};
+use crate::{DropReason, Frame, ethernet, icmp_map, icmpv4, ipv4};
+
+/// Translates an IPv6 packet to IPv4. Extension headers are left out; an atomic fragment's identification is kept.
+///
+/// # Errors
+/// [`DropReason::Fragment`], [`DropReason::UdpChecksumZero`], or that of a packet which has no ports to translate.
+#[inline]
+pub fn six_to_four(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta, DropReason> {
+    let at = Offsets::new(frame, meta, Family::V6)?;
+    refuse_fragments(meta)?;
+
+    let payload = &mut frame.bytes_mut()[at.l4..at.end];
+    let mut kind = 0;
+    let protocol = match meta.transport {
+        Transport::Tcp => {
+            patch_tcp(payload, &r.to, r.delta)?;
+            meta.protocol
+        }
+        Transport::Udp => {
+            //= conformance XLT-34
+            if !patch_udp(payload, &r.to, r.delta)? {
+                return Err(DropReason::UdpChecksumZero);
+            }
+            meta.protocol
+        }
+        //= conformance ICMP-40, ICMP-41, N64-ICMP-10
+        Transport::IcmpQuery => {
+            kind = icmp_map::query_6_to_4(meta.icmp_type).ok_or(DropReason::IcmpUntranslatable)?;
+            let pseudo = pseudo_header(meta.source, meta.destination, payload.len() as u32);
+            patch_echo(payload, kind, r.to.source_port, r.delta.then(pseudo.inverse()))?;
+            icmpv4::PROTOCOL
+        }
+        _ => return Err(unsupported(meta)),
+    };
+
+    //= conformance XLT-10
+    let total_length = 20 + (at.end - at.l4);
+    let Ok(total_length_field) = u16::try_from(total_length) else { return Err(DropReason::Ipv6Malformed) };
+    //= conformance XLT-11, XLT-12, XLT-13, FRAG-16
+    let (identification, flags_offset) = if meta.fragment == Fragment::Atomic {
+        (meta.identification as u16, 0)
+    } else if total_length > DF_THRESHOLD {
+        (r.identification, ipv4::DONT_FRAGMENT)
+    } else {
+        (r.identification, 0)
+    };
+    let ttl = hop_limit(meta, r.decrement);
+    let header = ipv4::Fields {
+        //= conformance XLT-08, XLT-41
+        tos: meta.tos,
+        total_length: total_length_field,
+        identification,
+        flags_offset,
+        ttl,
+        protocol,
+        source: r.to.source as u32,
+        destination: r.to.destination as u32,
+    }
+    .header();
+
+    //= conformance XLT-07, XLT-15, XLT-17
+    if !resize_header(frame, at, 20) || write_header(frame, at.l3, ethernet::IPV4, &header).is_none() {
+        return Err(DropReason::NoMbuf);
+    }
+    Ok(Meta {
+        source: r.to.source,
+        destination: r.to.destination,
+        source_port: r.to.source_port,
+        destination_port: r.to.destination_port,
+        identification: identification.into(),
+        l4: meta.l3 + 20,
+        end: meta.l3 + total_length_field,
+        family: Family::V4,
+        fragment: Fragment::No,
+        protocol,
+        hop_limit: ttl,
+        icmp_type: kind,
+        dont_fragment: flags_offset != 0,
+        options: false,
+        ..*meta
+    })
+}
