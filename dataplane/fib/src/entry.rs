@@ -91,11 +91,11 @@ impl Entry {
         self.is_chunk().then_some(((self.0 & !CHUNK) as usize) << 8)
     }
 
-    /// The target of a leaf; nothing for an empty entry. Must not be asked of a chunk.
+    /// Where the search ends: the target of a leaf, nothing for an empty entry. Nothing for a chunk too, which a lookup
+    /// meets at its end only if chunks were reclaimed too early.
     #[inline]
-    pub(crate) fn target(self) -> Option<Target> {
-        debug_assert!(!self.is_chunk());
-        NonZeroU32::new(self.0).map(Target)
+    pub(crate) fn end(self) -> Option<Target> {
+        NonZeroU32::new(if self.is_chunk() { 0 } else { self.0 }).map(Target)
     }
 }
 
@@ -116,8 +116,8 @@ mod tests {
     #[test]
     fn the_three_kinds_of_entry_are_distinct() {
         let zero = Target::new(0);
-        assert_eq!(Entry::EMPTY.target(), None);
-        assert_eq!(Entry::leaf(zero).target(), zero);
+        assert_eq!(Entry::EMPTY.end(), None);
+        assert_eq!(Entry::leaf(zero).end(), zero);
         assert_eq!(Entry::leaf(None), Entry::EMPTY);
         assert_eq!(Entry::leaf(zero).base(), None);
         assert_eq!(Entry::chunk(65_536).base(), Some(1 << 24));

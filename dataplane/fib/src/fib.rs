@@ -30,6 +30,10 @@ pub struct Config {
     /// eight bits after that, less what it shares with its neighbours: below one for each route in the Internet's table,
     /// 13 for a host route far from all others.
     pub chunks: usize,
+    /// Asks the kernel for 2 MiB pages, on Linux, if it has any. A lookup then saves most of its TLB misses: a fifth of
+    /// the time for IPv4 and a third for IPv6 with a full table. Each place that routes touch takes 2 MiB in return,
+    /// so a small table is better off without.
+    pub huge_pages: bool,
 }
 
 impl Config {
@@ -38,14 +42,15 @@ impl Config {
 }
 
 impl Default for Config {
-    /// 2^18 chunks: the Internet's tables of today with room to double.
+    /// 2^18 chunks: the Internet's tables of today with room to grow, in small pages.
     fn default() -> Self {
-        Self { chunks: 1 << 18 }
+        Self { chunks: 1 << 18, huge_pages: false }
     }
 }
 
 /// A forwarding table, as its readers see it. Empty until a [`Writer`](crate::Writer) takes it.
 pub struct Fib<A> {
+    config: Config,
     arena: Arena,
     /// The default route: how often it changed in the upper half, its entry in the lower.
     default: AtomicU64,
@@ -62,18 +67,19 @@ pub type Fib6 = Fib<u128>;
 impl<A: Address> Fib<A> {
     /// An empty table. It takes address space for all its chunks, memory only for those in use.
     pub fn new(config: Config) -> Self {
-        let chunks = config.chunks.min(Config::MAX_CHUNKS);
+        let config = Config { chunks: config.chunks.min(Config::MAX_CHUNKS), ..config };
         Self {
-            arena: Arena::new(ROOT_ENTRIES + chunks * CHUNK_ENTRIES),
+            config,
+            arena: Arena::new(ROOT_ENTRIES + config.chunks * CHUNK_ENTRIES, config.huge_pages),
             default: AtomicU64::new(0),
             adopted: false,
             family: std::marker::PhantomData,
         }
     }
 
-    /// How many chunks it has room for.
-    pub fn capacity(&self) -> usize {
-        (self.arena.len() - ROOT_ENTRIES) / CHUNK_ENTRIES
+    /// Its size.
+    pub fn config(&self) -> Config {
+        self.config
     }
 
     /// The target of the longest route that covers `address`, in host byte order.
@@ -83,7 +89,7 @@ impl<A: Address> Fib<A> {
             let before = self.default.load(Ordering::Acquire);
             let entry = self.walk(address);
             if entry != Entry::EMPTY {
-                return entry.target();
+                return entry.end();
             }
             // A store of an entry is seen no later than the default stored after it, and the other way round: with the
             // version unchanged, empty entry and default were there at the same time.
@@ -118,8 +124,8 @@ impl<A: Address> Fib<A> {
         let mut defaults = 0_u32;
         let mut shift = A::WIDTH - ROOT_BITS;
         let mut settle = |number: usize, entry: Entry| {
-            results[number] = entry.target();
-            defaults |= u32::from(entry == Entry::EMPTY) << number;
+            results[number] = entry.end();
+            defaults |= u32::from(results[number].is_none()) << number;
         };
 
         for (number, &address) in addresses.iter().enumerate() {
@@ -146,9 +152,8 @@ impl<A: Address> Fib<A> {
                         next[kept] = (index, number);
                         kept += 1;
                     }
-                    // As in `walk`: a way longer than the address.
-                    Some(_) => settle(usize::from(number), Entry::EMPTY),
-                    None => settle(usize::from(number), entry),
+                    // A leaf, or as in `walk` a way longer than the address.
+                    _ => settle(usize::from(number), entry),
                 }
             }
             pending = kept;
@@ -209,15 +214,12 @@ impl<A: Address> Fib<A> {
 /// The target in the word of the default route.
 #[inline]
 fn default_target(word: u64) -> Option<Target> {
-    Entry::from_word(word as u32).target()
+    Entry::from_word(word as u32).end()
 }
 
 impl<A: Address> fmt::Debug for Fib<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fib")
-            .field("bits", &A::WIDTH)
-            .field("capacity", &self.capacity())
-            .finish_non_exhaustive()
+        f.debug_struct("Fib").field("bits", &A::WIDTH).field("config", &self.config).finish_non_exhaustive()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::address::{Address, MAX_DEPTH, ROOT_BITS, STRIDE};
 use crate::arena::Arena;
 use crate::chunks::{Chunks, Full, Mark};
 use crate::entry::{Entry, Target};
-use crate::fib::{CHUNK_ENTRIES, Config, Fib};
+use crate::fib::{CHUNK_ENTRIES, Fib};
 use crate::prefix::Prefix;
 use crate::rib::Rib;
 
@@ -61,11 +61,11 @@ impl<A: Address> Writer<A> {
     /// Takes over `fib`. Having it by value makes this its only writer; one that had a writer before is replaced by an
     /// empty one, for its routes went with that writer.
     pub fn new(fib: Fib<A>) -> Self {
-        let mut fib = if fib.adopted { Fib::new(Config { chunks: fib.capacity() }) } else { fib };
+        let mut fib = if fib.adopted { Fib::new(fib.config()) } else { fib };
         fib.adopted = true;
         Self {
             rib: Rib::new(),
-            chunks: Chunks::new(fib.capacity() as u32),
+            chunks: Chunks::new(fib.config().chunks as u32),
             lengths: vec![0; fib.arena().len()],
             fib: Arc::new(fib),
             not_sync: PhantomData,

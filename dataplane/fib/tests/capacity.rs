@@ -2,6 +2,10 @@
 
 use sluice_fib::{Config, Fib4, Fib6, Full, Prefix4, Prefix6, Stats, Target, Writer4, Writer6};
 
+fn size(chunks: usize) -> Config {
+    Config { chunks, ..Config::default() }
+}
+
 fn target(value: u32) -> Target {
     Target::new(value).expect("30 bits")
 }
@@ -16,7 +20,7 @@ fn v6(text: &str) -> Prefix6 {
 
 #[test]
 fn a_full_table_refuses_and_stays_as_it_was() {
-    let mut writer = Writer4::new(Fib4::new(Config { chunks: 1 }));
+    let mut writer = Writer4::new(Fib4::new(size(1)));
     let fib = writer.fib();
     writer.insert(v4("10.0.0.0/8"), target(1)).unwrap();
     writer.insert(v4("10.0.0.1/32"), target(2)).unwrap();
@@ -39,7 +43,7 @@ fn a_full_table_refuses_and_stays_as_it_was() {
 
 #[test]
 fn a_path_of_several_chunks_is_made_whole_or_not_at_all() {
-    let mut writer = Writer6::new(Fib6::new(Config { chunks: 15 }));
+    let mut writer = Writer6::new(Fib6::new(size(15)));
     let fib = writer.fib();
     writer.insert(v6("2001:db8::1/128"), target(1)).unwrap();
     assert_eq!(writer.stats(), Stats { routes: 1, chunks_used: 13, chunks_free: 2, chunks_retired: 0 });
@@ -55,7 +59,7 @@ fn a_path_of_several_chunks_is_made_whole_or_not_at_all() {
 
 #[test]
 fn retired_chunks_come_back_with_reclaim_and_not_before() {
-    let mut writer = Writer4::new(Fib4::new(Config { chunks: 2 }));
+    let mut writer = Writer4::new(Fib4::new(size(2)));
     let fib = writer.fib();
     writer.insert(v4("192.0.2.1/32"), target(1)).unwrap();
     writer.insert(v4("198.51.100.1/32"), target(2)).unwrap();
@@ -82,7 +86,7 @@ fn retired_chunks_come_back_with_reclaim_and_not_before() {
 
 #[test]
 fn a_table_without_chunks_takes_routes_up_to_24_bits() {
-    let mut writer = Writer6::new(Fib6::new(Config { chunks: 0 }));
+    let mut writer = Writer6::new(Fib6::new(size(0)));
     writer.insert(v6("::/0"), target(1)).unwrap();
     writer.insert(v6("2001:d00::/24"), target(2)).unwrap();
     assert!(writer.insert(v6("2001:db8::/32"), target(3)).is_err());

@@ -9,6 +9,10 @@ use sluice_fib::{BATCH, Config, Fib4, Fib6, Prefix4, Prefix6, Target, Writer4, W
 
 const READERS: usize = 2;
 
+fn size(chunks: usize) -> Config {
+    Config { chunks, ..Config::default() }
+}
+
 fn target(value: u32) -> Target {
     Target::new(value).expect("30 bits")
 }
@@ -54,7 +58,7 @@ fn ask4(fib: &Fib4, address: u32, allowed: &[Target]) {
 
 #[test]
 fn a_replaced_route_never_vanishes() {
-    let mut writer = Writer4::new(Fib4::new(Config { chunks: 8 }));
+    let mut writer = Writer4::new(Fib4::new(size(8)));
     let fib = writer.fib();
     let prefix: Prefix4 = "192.0.2.64/26".parse().unwrap();
     writer.insert(prefix, target(1)).unwrap();
@@ -70,7 +74,7 @@ fn a_replaced_route_never_vanishes() {
 fn chunks_change_hands_between_readers_quiet_moments() {
     // The protocol of the workers: each counts its iterations, and the writer reclaims what it gave up before the mark
     // once all have counted on. Two paths of 13 chunks share 20, so they are used for either in turn.
-    let mut writer = Writer6::new(Fib6::new(Config { chunks: 20 }));
+    let mut writer = Writer6::new(Fib6::new(size(20)));
     let fib = writer.fib();
     let prefix = |text: &str| text.parse::<Prefix6>().expect("a prefix");
     let (network, near, far) =
@@ -127,7 +131,7 @@ fn chunks_change_hands_between_readers_quiet_moments() {
 fn between_default_and_a_route_there_is_no_gap() {
     // At every moment one of the two is there, but not always the same: a lookup that found the route's entry empty
     // and then the default gone must look again.
-    let mut writer = Writer4::new(Fib4::new(Config { chunks: 8 }));
+    let mut writer = Writer4::new(Fib4::new(size(8)));
     let fib = writer.fib();
     let (default, route): (Prefix4, Prefix4) =
         ("0.0.0.0/0".parse().unwrap(), "192.0.2.0/24".parse().unwrap());
@@ -144,7 +148,7 @@ fn between_default_and_a_route_there_is_no_gap() {
 #[test]
 fn a_reader_sees_only_what_was_there_before_it_asked() {
     // One direction only: what a reader saw of a counter that grows never falls back.
-    let mut writer = Writer4::new(Fib4::new(Config { chunks: 8 }));
+    let mut writer = Writer4::new(Fib4::new(size(8)));
     let fib = writer.fib();
     let (wide, narrow): (Prefix4, Prefix4) =
         ("192.0.2.0/24".parse().unwrap(), "192.0.2.128/25".parse().unwrap());

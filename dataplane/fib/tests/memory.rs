@@ -32,4 +32,14 @@ fn a_table_with_a_default_and_a_few_routes_is_small() {
         .is_ok_and(|policy| policy.contains("[always]"));
     let allowed = if always { 64 << 20 } else { 1 << 20 };
     assert!(few < allowed, "{few} bytes");
+
+    // Huge pages change the price, not the answers.
+    let mut huge = Writer4::new(Fib4::new(Config { huge_pages: true, ..Config::default() }));
+    huge.insert("192.0.2.0/30".parse().unwrap(), target).unwrap();
+    huge.insert("10.0.0.0/24".parse().unwrap(), target).unwrap();
+    assert_eq!(huge.fib().lookup(0xc000_0203), Some(target));
+    assert_eq!(huge.fib().lookup(0xc000_0204), None);
+    let with_huge_pages = resident() - before - few;
+    println!("with huge pages {with_huge_pages} bytes");
+    assert!(with_huge_pages < 16 << 20, "{with_huge_pages} bytes");
 }

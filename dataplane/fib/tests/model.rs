@@ -3,6 +3,10 @@
 use proptest::prelude::*;
 use sluice_fib::{Address, BATCH, Config, Fib, Prefix, Target, Writer};
 
+fn size(chunks: usize) -> Config {
+    Config { chunks, ..Config::default() }
+}
+
 /// The reference: the longest of all routes that contain the address.
 #[derive(Default)]
 struct Naive<A>(Vec<(Prefix<A>, Target)>);
@@ -71,7 +75,7 @@ fn agree<A: Address>(
     extra: &[A],
     around: fn(Prefix<A>) -> [A; 4],
 ) -> Result<(), TestCaseError> {
-    let mut writer = Writer::new(Fib::<A>::new(Config { chunks: 4096 }));
+    let mut writer = Writer::new(Fib::<A>::new(size(4096)));
     let fib = writer.fib();
     let mut naive = Naive(Vec::new());
     for step in steps {
@@ -171,7 +175,7 @@ proptest! {
 
 #[test]
 fn the_widest_routes_nest() {
-    let mut writer = Writer::new(Fib::<u32>::new(Config { chunks: 16 }));
+    let mut writer = Writer::new(Fib::<u32>::new(size(16)));
     let fib = writer.fib();
     let target = |value| Target::new(value);
     let route = |address: u32, len| Prefix::truncated(address, len).unwrap();
@@ -202,7 +206,7 @@ fn the_widest_routes_nest() {
 
 #[test]
 fn a_second_writer_starts_with_an_empty_table() {
-    let mut writer = Writer::new(Fib::<u32>::new(Config { chunks: 1 }));
+    let mut writer = Writer::new(Fib::<u32>::new(size(1)));
     let fib = writer.fib();
     writer.insert(Prefix::host(1), Target::new(1).unwrap()).unwrap();
     drop(writer);
@@ -210,5 +214,5 @@ fn a_second_writer_starts_with_an_empty_table() {
     let writer = Writer::new(fib);
     assert!(writer.is_empty());
     assert_eq!(writer.fib().lookup(1), None);
-    assert_eq!(writer.fib().capacity(), 1);
+    assert_eq!(writer.fib().config().chunks, 1);
 }
