@@ -14,8 +14,8 @@ use crate::{DropReason, IcmpMessage, Link, ethernet, icmpv4, ipv4, ipv6, tcp, ud
 #[inline]
 pub fn parse(frame: &[u8], link: &Link) -> Result<Meta, Malformed> {
     match link.ether_type {
-        ethernet::IPV4 => v4(frame, link.len),
-        ethernet::IPV6 => v6(frame, link.len),
+        ethernet::IPV4 => parse_v4(frame, link.len),
+        ethernet::IPV6 => parse_v6(frame, link.len),
         _ => Err(dropped(Meta::blank(Family::V4, link.len.into()), DropReason::EthernetMalformed)),
     }
 }
@@ -29,7 +29,7 @@ const fn reported(meta: Meta, reason: DropReason, message: IcmpMessage) -> Malfo
 }
 
 #[inline]
-fn v4(frame: &[u8], l3: u8) -> Result<Meta, Malformed> {
+fn parse_v4(frame: &[u8], l3: u8) -> Result<Meta, Malformed> {
     let mut meta = Meta::blank(Family::V4, l3.into());
     let l3 = usize::from(l3);
     let Some(header) = frame.get(l3..).and_then(ipv4::Header::new_checked) else {
@@ -62,12 +62,12 @@ fn v4(frame: &[u8], l3: u8) -> Result<Meta, Malformed> {
         meta.fragment = if meta.fragment_offset == 0 { Fragment::First } else { Fragment::Later };
     }
     if header_len > 20 {
-        return v4_with_options(frame, meta);
+        return parse_v4_options(frame, meta);
     }
     if header.checksum() != header.computed_checksum() && !checksum_is_other_zero(&header) {
         return Err(dropped(meta, DropReason::Ipv4Malformed));
     }
-    transport(&mut meta, frame).map_err(|reason| dropped(meta, reason))?;
+    read_transport(&mut meta, frame).map_err(|reason| dropped(meta, reason))?;
     Ok(meta)
 }
 
@@ -78,7 +78,7 @@ fn checksum_is_other_zero(header: &ipv4::Header<&[u8; 20]>) -> bool {
 }
 
 #[cold]
-fn v4_with_options(frame: &[u8], mut meta: Meta) -> Result<Meta, Malformed> {
+fn parse_v4_options(frame: &[u8], mut meta: Meta) -> Result<Meta, Malformed> {
     let header = frame.get(usize::from(meta.l3)..usize::from(meta.l4)).unwrap_or_default();
     let options = header.get(20..).unwrap_or_default();
     meta.options = true;
@@ -87,7 +87,7 @@ fn v4_with_options(frame: &[u8], mut meta: Meta) -> Result<Meta, Malformed> {
     }
     let judged = ipv4::options(options);
     // The transport is read before a source route is reported: no error may answer an ICMP error.
-    let transport = transport(&mut meta, frame);
+    let transport = read_transport(&mut meta, frame);
     match judged {
         ipv4::Options::Malformed => Err(dropped(meta, DropReason::Ipv4Malformed)),
         //= conformance XLT-29, N44-24
@@ -99,7 +99,7 @@ fn v4_with_options(frame: &[u8], mut meta: Meta) -> Result<Meta, Malformed> {
 }
 
 #[inline]
-fn v6(frame: &[u8], l3: u8) -> Result<Meta, Malformed> {
+fn parse_v6(frame: &[u8], l3: u8) -> Result<Meta, Malformed> {
     let mut meta = Meta::blank(Family::V6, l3.into());
 
     let l3 = usize::from(l3);
@@ -119,14 +119,14 @@ fn v6(frame: &[u8], l3: u8) -> Result<Meta, Malformed> {
     meta.end = end as u16;
     if matches!(meta.protocol, ipv6::HOP_BY_HOP | ipv6::ROUTING | ipv6::FRAGMENT | ipv6::DESTINATION_OPTIONS)
     {
-        return v6_with_extensions(frame, meta);
+        return parse_v6_chain(frame, meta);
     }
-    transport(&mut meta, frame).map_err(|reason| dropped(meta, reason))?;
+    read_transport(&mut meta, frame).map_err(|reason| dropped(meta, reason))?;
     Ok(meta)
 }
 
 #[cold]
-fn v6_with_extensions(frame: &[u8], mut meta: Meta) -> Result<Meta, Malformed> {
+fn parse_v6_chain(frame: &[u8], mut meta: Meta) -> Result<Meta, Malformed> {
     //= conformance XLT-46
     // Options that a length of zero leaves no room for: only a jumbogram looks like this.
     if meta.protocol == ipv6::HOP_BY_HOP && meta.l4 == meta.end {
@@ -157,7 +157,7 @@ fn v6_with_extensions(frame: &[u8], mut meta: Meta) -> Result<Meta, Malformed> {
         };
     }
     // The transport is read before a routing header is reported: no error may answer an ICMPv6 error.
-    let transport = transport(&mut meta, frame);
+    let transport = read_transport(&mut meta, frame);
     //= conformance XLT-18
     if let Some(pointer) = chain.segments_left {
         let message = IcmpMessage::v6_parameter_problem(0, pointer as u32);
@@ -169,7 +169,7 @@ fn v6_with_extensions(frame: &[u8], mut meta: Meta) -> Result<Meta, Malformed> {
 /// Reads the transport header, as far as translation needs it.
 //= conformance XLT-38, FRAG-20
 #[inline]
-fn transport(meta: &mut Meta, frame: &[u8]) -> Result<(), DropReason> {
+fn read_transport(meta: &mut Meta, frame: &[u8]) -> Result<(), DropReason> {
     let payload = frame.get(usize::from(meta.l4)..usize::from(meta.end)).unwrap_or_default();
     let later = meta.fragment == Fragment::Later;
     match (meta.protocol, meta.family) {
@@ -197,7 +197,7 @@ fn transport(meta: &mut Meta, frame: &[u8]) -> Result<(), DropReason> {
             }
             ports(meta, header.source_port(), header.destination_port())
         }
-        (protocol, family) if protocol == family.icmp() => icmp(meta, payload),
+        (protocol, family) if protocol == family.icmp() => read_icmp(meta, payload),
         _ => {
             meta.transport = Transport::Other;
             Ok(())
@@ -214,7 +214,7 @@ fn ports(meta: &mut Meta, source: u16, destination: u16) -> Result<(), DropReaso
 }
 
 #[inline]
-fn icmp(meta: &mut Meta, payload: &[u8]) -> Result<(), DropReason> {
+fn read_icmp(meta: &mut Meta, payload: &[u8]) -> Result<(), DropReason> {
     meta.transport = Transport::IcmpOther;
     if meta.fragment == Fragment::Later {
         return Ok(());
