@@ -42,9 +42,9 @@ impl Config {
 }
 
 impl Default for Config {
-    /// 2^18 chunks: the Internet's tables of today with room to grow, in small pages.
+    /// 2^19 chunks: the Internet's tables of today with room to double, in small pages.
     fn default() -> Self {
-        Self { chunks: 1 << 18, huge_pages: false }
+        Self { chunks: 1 << 19, huge_pages: false }
     }
 }
 

@@ -129,20 +129,34 @@ fn chunks_change_hands_between_readers_quiet_moments() {
 
 #[test]
 fn between_default_and_a_route_there_is_no_gap() {
-    // At every moment one of the two is there, but not always the same: a lookup that found the route's entry empty
-    // and then the default gone must look again.
-    let mut writer = Writer4::new(Fib4::new(size(8)));
+    // At every moment one of the two is there, but not always the same: a lookup that read the default gone, and
+    // then found the route's entry empty, must look again. The route is as deep as can be, and the sibling keeps its
+    // chunks in place, so that a lookup takes long enough for the writer to change both meanwhile.
+    let mut writer = Writer6::new(Fib6::new(size(13)));
     let fib = writer.fib();
-    let (default, route): (Prefix4, Prefix4) =
-        ("0.0.0.0/0".parse().unwrap(), "192.0.2.0/24".parse().unwrap());
+    let prefix = |text: &str| text.parse::<Prefix6>().expect("a prefix");
+    let (default, route, sibling) = (prefix("::/0"), prefix("2001:db8::1/128"), prefix("2001:db8::2/128"));
     writer.insert(default, target(1)).unwrap();
+    writer.insert(sibling, target(3)).unwrap();
     let write = || {
         writer.insert(route, target(2)).unwrap();
         assert!(writer.remove(default));
         writer.insert(default, target(1)).unwrap();
         assert!(writer.remove(route));
     };
-    assert!(flap(write, || ask4(&fib, 0xc000_0201, &[target(1), target(2)])) > 0);
+    let read = || {
+        for _ in 0..BATCH {
+            let single = fib.lookup(route.address());
+            assert!(single == Some(target(1)) || single == Some(target(2)), "{single:?}");
+        }
+        let mut results = [None; BATCH];
+        fib.lookup_batch(&[route.address(); BATCH], &mut results);
+        assert!(
+            results.iter().all(|found| *found == Some(target(1)) || *found == Some(target(2))),
+            "{results:?}"
+        );
+    };
+    assert!(flap(write, read) > 0);
 }
 
 #[test]
