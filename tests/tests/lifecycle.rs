@@ -1,0 +1,124 @@
+//! Processes that die, return, start in the other order.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use sluice_tests::checks::{server4, server6};
+use sluice_tests::gateway::{Gateway, READY};
+use sluice_tests::lab::Lab;
+use sluice_tests::service::Service;
+use sluice_tests::site::{Device, Site};
+use sluice_tests::traffic::{any, datagrams, echo_once, echo_stream, exchange};
+use sluice_tests::wait;
+
+/// Addresses of the TAP twins, as the kernel shows them.
+fn twin_addresses(lab: &Lab) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for twin in ["inside", "outside"] {
+        let text = lab.host("gw").ip(&["-o", "address", "show", "dev", twin, "scope", "global"])?;
+        all.extend(text.lines().filter_map(|line| line.split_whitespace().nth(3)).map(str::to_owned));
+    }
+    all.sort();
+    Ok(all)
+}
+
+/// kill -9 of control: flows go on, new ones are made, and a new control takes over.
+#[test]
+fn control_is_killed_and_replaced() -> Result<()> {
+    let lab = Lab::new()?;
+    let _service = Service::start(lab.host("server4"), server4())?;
+    let mut gateway = Gateway::start(&lab, &Site::default())?;
+    let mut stream = echo_stream(lab.host("client6"), server6())?;
+
+    gateway.control.take().context("control")?.crash()?;
+    for round in 0..20 {
+        echo_once(&mut stream, format!("without control {round}").as_bytes())?;
+    }
+    let socket = datagrams(lab.host("client4"), any(server4()), server4())?;
+    ensure!(exchange(&socket, b"new flow")? == b"new flow", "no new flow without control");
+    gateway.counters().context("counters without control")?;
+
+    gateway.start_control()?;
+    wait::until(READY, "sluice status of the new control", || {
+        gateway.control.as_mut().context("control")?.alive()?;
+        gateway.json(&["status"])
+    })?;
+    echo_once(&mut stream, b"with the new control")?;
+    gateway.forwards(READY)?;
+    gateway.finish()?;
+    lab.finish()
+}
+
+/// kill -9 of the data plane: noticed by status; a new one is configured by itself, the twins keep their addresses.
+fn dataplane_is_killed_and_replaced(device: Device) -> Result<()> {
+    let lab = Lab::new()?;
+    let _service = Service::start(lab.host("server4"), server4())?;
+    let mut gateway = Gateway::start(&lab, &Site::with(device, 1))?;
+    let addresses = twin_addresses(&lab)?;
+    ensure!(addresses.len() == 3, "twins have {addresses:?}");
+
+    gateway.dataplane.take().context("the data plane")?.crash()?;
+    wait::until(Duration::from_secs(5), "sluice status to notice", || {
+        let mut command = gateway.command(&["status"])?;
+        let output = command.output()?;
+        let text = String::from_utf8_lossy(&output.stdout).to_lowercase();
+        wait::require(["not running", "dead", "gone", "stopped"].iter().any(|word| text.contains(word)), text)
+    })?;
+    ensure!(twin_addresses(&lab)? == addresses, "the twins lost their addresses");
+
+    gateway.start_dataplane()?;
+    let start = Instant::now();
+    gateway.forwards(READY)?;
+    eprintln!("forwards {:.2} s after the start of a new data plane", start.elapsed().as_secs_f32());
+    ensure!(twin_addresses(&lab)? == addresses, "the twins lost their addresses");
+    let socket = datagrams(lab.host("client6"), any(server6()), server6())?;
+    ensure!(exchange(&socket, b"again")? == b"again", "no flow through the new data plane");
+    gateway.finish()?;
+    lab.finish()
+}
+
+#[test]
+fn dataplane_on_packet_ports_is_killed_and_replaced() -> Result<()> {
+    dataplane_is_killed_and_replaced(Device::Packet)
+}
+
+#[test]
+fn dataplane_on_xdp_ports_is_killed_and_replaced() -> Result<()> {
+    dataplane_is_killed_and_replaced(Device::Xdp)
+}
+
+/// Control first: it waits, says so, and configures the data plane when that appears.
+#[test]
+fn control_starts_first() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut gateway = Gateway::prepare(&lab, &Site::default())?;
+    gateway.start_control()?;
+    wait::until(READY, "sluice status without a data plane", || {
+        let output = gateway.command(&["status"])?.output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        wait::require(!text.is_empty(), String::from_utf8_lossy(&output.stderr))
+    })?;
+    gateway.start_dataplane()?;
+    gateway.forwards(READY)?;
+    gateway.finish()?;
+    lab.finish()
+}
+
+/// A second process of either kind in the same run directory is refused and harms nothing.
+#[test]
+fn a_second_process_is_refused() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut gateway = Gateway::start(&lab, &Site::default())?;
+    let run = lab.directory().join("run");
+    for program in [sluice_tests::programs::DATAPLANE, sluice_tests::programs::CONTROL] {
+        let mut command = lab.host("gw").command("timeout");
+        command.arg("10").arg(sluice_tests::programs::path(program)?).arg("--run-dir").arg(&run);
+        let output = command.output()?;
+        let text =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        ensure!(matches!(output.status.code(), Some(1..=123)), "second {program}: {}\n{text}", output.status);
+    }
+    gateway.forwards(READY)?;
+    gateway.finish()?;
+    lab.finish()
+}

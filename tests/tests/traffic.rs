@@ -1,0 +1,71 @@
+//! Real traffic through the gateway: every kind of software port, with 1, 2 and 4 workers.
+
+use anyhow::Result;
+use sluice_tests::checks::{Check, box_itself, errors, nat44, nat64, refused, run_all, with_gateway};
+use sluice_tests::site::{Device, Site};
+
+const CHECKS: &[Check] = &[
+    ("nat64 ping", nat64::ping),
+    ("nat64 TCP bulk", nat64::bulk),
+    ("nat64 UDP echo", nat64::udp),
+    ("nat64 mapping", nat64::mapping),
+    ("nat64 same source port", nat64::same_port),
+    ("nat64 HTTP", nat64::http),
+    ("nat64 traceroute", nat64::traceroute),
+    ("nat44 ping", nat44::ping),
+    ("nat44 TCP bulk", nat44::bulk),
+    ("nat44 UDP echo", nat44::udp),
+    ("nat44 same source port", nat44::same_port),
+    ("nat44 HTTP", nat44::http),
+    ("nat44 traceroute", nat44::traceroute),
+    ("closed port", errors::closed_port),
+    ("unreachable host", errors::unreachable_host),
+    ("hop limit", errors::hop_limit),
+    ("narrow path", errors::narrow_path),
+    ("twenty bytes", errors::twenty_bytes),
+    ("MSS", |scene| errors::mss_clamped(scene, 1500)),
+    ("box answers ping", box_itself::ping),
+    ("box has local services", box_itself::local_service),
+    ("box starts connections", box_itself::outgoing),
+    ("nobody answers twice", box_itself::answered_once),
+    ("unsolicited", refused::unsolicited),
+    ("unsolicited SYN", refused::unsolicited_syn),
+    ("embedded addresses", refused::embedded_addresses),
+    ("source in the prefix", refused::source_in_prefix),
+    ("foreign source", refused::foreign_source),
+    ("open binding", refused::open_binding),
+];
+
+fn all(device: Device, workers: usize) -> Result<()> {
+    with_gateway(&Site::with(device, workers), |scene| run_all(scene, CHECKS))
+}
+
+#[test]
+fn packet_ports_with_1_worker() -> Result<()> {
+    all(Device::Packet, 1)
+}
+
+#[test]
+fn packet_ports_with_2_workers() -> Result<()> {
+    all(Device::Packet, 2)
+}
+
+#[test]
+fn packet_ports_with_4_workers() -> Result<()> {
+    all(Device::Packet, 4)
+}
+
+#[test]
+fn xdp_ports_with_1_worker() -> Result<()> {
+    all(Device::Xdp, 1)
+}
+
+#[test]
+fn xdp_ports_with_2_workers() -> Result<()> {
+    all(Device::Xdp, 2)
+}
+
+#[test]
+fn xdp_ports_with_4_workers() -> Result<()> {
+    all(Device::Xdp, 4)
+}
