@@ -50,4 +50,6 @@ pub use translate::{
 };
 
 #[cfg(test)]
+mod robust;
+#[cfg(test)]
 mod testing;
