@@ -1,0 +1,287 @@
+//! Notices: what the threads of the dataplane tell control unasked. One that finds no room is lost and counted.
+
+use sluice_nat::{KindRealm, Protocol};
+use sluice_packet::reason::DropReason;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+use super::{Address, Message, MessageError, join, split};
+
+/// Something that control may want to know or do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Packets wait for a neighbour that is not known; control asks the kernel to resolve it.
+    NeighbourWanted {
+        /// Logical interface, by position.
+        interface: u16,
+        /// The neighbour.
+        address: Address,
+    },
+    /// The translation engine reports.
+    Nat(NatEvent),
+    /// The link of a port went up or down.
+    LinkChanged {
+        /// Port, by position.
+        port: u16,
+        /// Up, else down.
+        up: bool,
+    },
+}
+
+/// What happens in the translation engine, as the logs have it (LOG-09, LOG-12, LOG-15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NatEvent {
+    /// A subscriber has got a block of ports.
+    BlockAllocated {
+        /// Kind and realm of the subscriber.
+        kind_realm: KindRealm,
+        /// Its prefix.
+        subscriber: u128,
+        /// External address.
+        external: u32,
+        /// First port of the block.
+        first: u16,
+        /// Last port of the block.
+        last: u16,
+    },
+    /// A block of ports was given back.
+    BlockReleased {
+        /// Kind and realm of the subscriber.
+        kind_realm: KindRealm,
+        /// Its prefix.
+        subscriber: u128,
+        /// External address.
+        external: u32,
+        /// First port of the block.
+        first: u16,
+        /// Last port of the block.
+        last: u16,
+    },
+    /// An inside endpoint has got an external one.
+    BindingCreated {
+        /// Kind and realm of the inside host.
+        kind_realm: KindRealm,
+        /// Transport.
+        protocol: Protocol,
+        /// Inside address.
+        inside: u128,
+        /// Inside port or identifier.
+        inside_port: u16,
+        /// External address.
+        external: u32,
+        /// External port or identifier.
+        external_port: u16,
+    },
+    /// The last session of a binding is gone.
+    BindingDeleted {
+        /// Kind and realm of the inside host.
+        kind_realm: KindRealm,
+        /// Transport.
+        protocol: Protocol,
+        /// Inside address.
+        inside: u128,
+        /// Inside port or identifier.
+        inside_port: u16,
+        /// External address.
+        external: u32,
+        /// External port or identifier.
+        external_port: u16,
+    },
+    /// New state was refused to an inside host.
+    Refused {
+        /// Why.
+        reason: DropReason,
+        /// Kind and realm of the inside host.
+        kind_realm: KindRealm,
+        /// Inside address.
+        inside: u128,
+    },
+}
+
+/// A notice in its slot. Fields that a notice does not have are 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct NoticeWire {
+    kind: u16,
+    /// Interface, port or inside port.
+    number: u16,
+    external: u32,
+    address: [u64; 2],
+    /// First port of a block, or external port.
+    first: u16,
+    last: u16,
+    family: u8,
+    kind_realm: u8,
+    protocol: u8,
+    reason: u8,
+    up: u8,
+    spare: [u8; 31],
+}
+
+const _: () = assert!(size_of::<NoticeWire>() == 64);
+const _: () = assert!(DropReason::COUNT <= u8::MAX as usize);
+
+const NEIGHBOUR_WANTED: u16 = 1;
+const LINK_CHANGED: u16 = 2;
+const BLOCK_ALLOCATED: u16 = 16;
+const BLOCK_RELEASED: u16 = 17;
+const BINDING_CREATED: u16 = 18;
+const BINDING_DELETED: u16 = 19;
+const REFUSED: u16 = 20;
+
+impl NoticeWire {
+    fn put(&mut self, event: &NatEvent) -> u16 {
+        match *event {
+            NatEvent::BlockAllocated { kind_realm, subscriber, external, first, last } => {
+                self.put_block(kind_realm, subscriber, external, first, last);
+                BLOCK_ALLOCATED
+            }
+            NatEvent::BlockReleased { kind_realm, subscriber, external, first, last } => {
+                self.put_block(kind_realm, subscriber, external, first, last);
+                BLOCK_RELEASED
+            }
+            NatEvent::BindingCreated {
+                kind_realm,
+                protocol,
+                inside,
+                inside_port,
+                external,
+                external_port,
+            } => {
+                self.put_binding(kind_realm, protocol, (inside, inside_port), (external, external_port));
+                BINDING_CREATED
+            }
+            NatEvent::BindingDeleted {
+                kind_realm,
+                protocol,
+                inside,
+                inside_port,
+                external,
+                external_port,
+            } => {
+                self.put_binding(kind_realm, protocol, (inside, inside_port), (external, external_port));
+                BINDING_DELETED
+            }
+            NatEvent::Refused { reason, kind_realm, inside } => {
+                self.reason = reason.index() as u8;
+                self.kind_realm = kind_realm.0;
+                self.address = split(inside);
+                REFUSED
+            }
+        }
+    }
+
+    fn put_block(&mut self, kind_realm: KindRealm, subscriber: u128, external: u32, first: u16, last: u16) {
+        self.kind_realm = kind_realm.0;
+        self.address = split(subscriber);
+        self.external = external;
+        self.first = first;
+        self.last = last;
+    }
+
+    fn put_binding(
+        &mut self,
+        kind_realm: KindRealm,
+        protocol: Protocol,
+        inside: (u128, u16),
+        external: (u32, u16),
+    ) {
+        self.kind_realm = kind_realm.0;
+        self.protocol = protocol as u8;
+        self.address = split(inside.0);
+        self.number = inside.1;
+        self.external = external.0;
+        self.first = external.1;
+    }
+
+    fn kind_realm(&self) -> Result<KindRealm, MessageError> {
+        let kind_realm = KindRealm(self.kind_realm);
+        match kind_realm.kind() {
+            Some(_) => Ok(kind_realm),
+            None => Err(MessageError::Field {
+                field: "kind and realm",
+                value: self.kind_realm.into(),
+                most: 0xfe,
+            }),
+        }
+    }
+
+    fn protocol(&self) -> Result<Protocol, MessageError> {
+        let unknown = MessageError::Field { field: "protocol", value: self.protocol.into(), most: 17 };
+        Protocol::from_number(self.protocol).ok_or(unknown)
+    }
+
+    fn event(&self) -> Result<NatEvent, MessageError> {
+        let kind_realm = self.kind_realm()?;
+        let inside = join(self.address);
+        let (external, first, last) = (self.external, self.first, self.last);
+        Ok(match self.kind {
+            BLOCK_ALLOCATED => {
+                NatEvent::BlockAllocated { kind_realm, subscriber: inside, external, first, last }
+            }
+            BLOCK_RELEASED => {
+                NatEvent::BlockReleased { kind_realm, subscriber: inside, external, first, last }
+            }
+            BINDING_CREATED => NatEvent::BindingCreated {
+                kind_realm,
+                protocol: self.protocol()?,
+                inside,
+                inside_port: self.number,
+                external,
+                external_port: first,
+            },
+            BINDING_DELETED => NatEvent::BindingDeleted {
+                kind_realm,
+                protocol: self.protocol()?,
+                inside,
+                inside_port: self.number,
+                external,
+                external_port: first,
+            },
+            REFUSED => {
+                let most = DropReason::COUNT as u64 - 1;
+                let unknown = MessageError::Field { field: "reason", value: self.reason.into(), most };
+                let reason = DropReason::from_index(self.reason.into()).ok_or(unknown)?;
+                NatEvent::Refused { reason, kind_realm, inside }
+            }
+            kind => return Err(MessageError::Kind(kind)),
+        })
+    }
+}
+
+impl Message for Notice {
+    type Wire = NoticeWire;
+
+    fn to_wire(&self) -> NoticeWire {
+        let mut wire = NoticeWire::new_zeroed();
+        wire.kind = match self {
+            Self::NeighbourWanted { interface, address } => {
+                wire.number = *interface;
+                wire.family = address.ipv6.into();
+                wire.address = split(address.value);
+                NEIGHBOUR_WANTED
+            }
+            Self::LinkChanged { port, up } => {
+                wire.number = *port;
+                wire.up = u8::from(*up);
+                LINK_CHANGED
+            }
+            Self::Nat(event) => wire.put(event),
+        };
+        wire
+    }
+
+    fn from_wire(wire: &NoticeWire) -> Result<Self, MessageError> {
+        match wire.kind {
+            NEIGHBOUR_WANTED => {
+                let address = Address::from_wire(wire.family, wire.address)?;
+                Ok(Self::NeighbourWanted { interface: wire.number, address })
+            }
+            LINK_CHANGED if wire.up > 1 => {
+                Err(MessageError::Field { field: "up", value: wire.up.into(), most: 1 })
+            }
+            LINK_CHANGED => Ok(Self::LinkChanged { port: wire.number, up: wire.up == 1 }),
+            BLOCK_ALLOCATED..=REFUSED => wire.event().map(Self::Nat),
+            kind => Err(MessageError::Kind(kind)),
+        }
+    }
+}
