@@ -15,13 +15,12 @@ const OLDEST: &str = "22.11";
 const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring"];
 
 /// Control functions that Rust calls directly. Static inline functions are not here: see `shim/shim.c`.
-const FUNCTIONS: [&str; 12] = [
+const FUNCTIONS: [&str; 11] = [
     "rte_eal_(init|cleanup|has_hugepages|hotplug_add|hotplug_remove|iova_mode)",
     "rte_thread_(register|unregister)",
     "rte_strerror",
     "rte_version",
     "rte_dev_(probe|remove|name)",
-    "rte_pktmbuf_pool_create",
     "rte_mempool_(free|avail_count|in_use_count|lookup|cache_flush)",
     "rte_log_(set_global_level|set_level_pattern)",
     "rte_openlog_stream",

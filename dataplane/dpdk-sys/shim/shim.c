@@ -10,10 +10,13 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
+#include <rte_mempool.h>
 
 uint16_t sluice_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t n)
 {
@@ -23,6 +26,47 @@ uint16_t sluice_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs,
 uint16_t sluice_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t n)
 {
 	return rte_eth_tx_burst(port, queue, mbufs, n);
+}
+
+/*
+ * As rte_pktmbuf_pool_create, but with the buffers back to back wherever addresses are virtual.
+ *
+ * By default no buffer crosses a page, which without hugepages puts one in each 4 KB page. net_af_xdp takes the pool for
+ * `count` buffers back to back and registers only that much with the kernel: what lies behind (two of five buffers of
+ * the usual size) is silently refused in both directions, and reception stops once all the others are in use.
+ * Contiguous virtual addresses are contiguous for devices as well if their addresses are virtual, so nothing is lost.
+ *
+ * Returns NULL with rte_errno set.
+ */
+struct rte_mempool *sluice_pool_create(const char *name, unsigned int count, unsigned int cache, uint16_t data_room,
+				       int socket)
+{
+	struct rte_pktmbuf_pool_private private = { .mbuf_data_room_size = data_room, .mbuf_priv_size = 0 };
+	unsigned int flags = rte_eal_iova_mode() == RTE_IOVA_VA ? RTE_MEMPOOL_F_NO_IOVA_CONTIG : 0;
+	struct rte_mempool *pool = rte_mempool_create_empty(name, count, sizeof(struct rte_mbuf) + data_room, cache,
+							    sizeof(private), socket, flags);
+	int rc;
+
+	if (pool == NULL)
+		return NULL;
+	rc = rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL);
+	if (rc == 0) {
+		rte_pktmbuf_pool_init(pool, &private);
+		rc = rte_mempool_populate_default(pool);
+	}
+	if (rc < 0) {
+		rte_mempool_free(pool);
+		rte_errno = -rc;
+		return NULL;
+	}
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+	return pool;
+}
+
+/* Separate areas of memory that the pool's buffers lie in. */
+unsigned int sluice_pool_chunks(const struct rte_mempool *pool)
+{
+	return pool->nb_mem_chunks;
 }
 
 struct rte_mbuf *sluice_mbuf_alloc(struct rte_mempool *pool)

@@ -23,6 +23,16 @@ unsafe extern "C" {
     pub fn sluice_rx_burst(port: u16, queue: u16, mbufs: *mut *mut rte_mbuf, n: u16) -> u16;
     /// Hands up to `n` packets to the driver, from the front; returns how many it took. Those belong to the driver.
     pub fn sluice_tx_burst(port: u16, queue: u16, mbufs: *mut *mut rte_mbuf, n: u16) -> u16;
+    /// A pool with its buffers back to back if addresses are virtual; null with DPDK's errno set.
+    pub fn sluice_pool_create(
+        name: *const c_char,
+        count: c_uint,
+        cache: c_uint,
+        data_room: u16,
+        socket: c_int,
+    ) -> *mut rte_mempool;
+    /// Separate areas of memory that the pool's buffers lie in.
+    pub fn sluice_pool_chunks(pool: *const rte_mempool) -> c_uint;
     /// One mbuf with reference count 1 and no data, or null.
     pub fn sluice_mbuf_alloc(pool: *mut rte_mempool) -> *mut rte_mbuf;
     /// `n` mbufs or none; 0 is success.

@@ -97,11 +97,10 @@ impl Mempool {
         };
         // SAFETY: `text` is NUL-terminated and is copied; the numbers were checked. EAL is running.
         let (raw, logged) = log::capture(|| unsafe {
-            sys::rte_pktmbuf_pool_create(
+            sys::sluice_pool_create(
                 text.as_ptr(),
                 config.count,
                 config.cache,
-                0,
                 config.data_room,
                 config.socket.0,
             )
@@ -162,6 +161,12 @@ impl Mempool {
     pub fn in_use(&self) -> u32 {
         // SAFETY: the pool is alive.
         unsafe { sys::rte_mempool_in_use_count(self.as_raw()) }
+    }
+
+    /// Whether all buffers lie in one piece of memory, which `net_af_xdp` needs and does not check.
+    pub fn is_contiguous(&self) -> bool {
+        // SAFETY: the pool is alive.
+        unsafe { sys::sluice_pool_chunks(self.as_raw()) == 1 }
     }
 
     /// What it was made with.
