@@ -30,7 +30,7 @@ pub struct Config {
     /// eight bits after that, less what it shares with its neighbours: below one for each route in the Internet's table,
     /// 13 for a host route far from all others.
     pub chunks: usize,
-    /// Asks the kernel for 2 MiB pages, on Linux, if it has any. A lookup then saves most of its TLB misses: a fifth of
+    /// Asks the kernel for 2 MiB pages, on Linux, if it has any. A lookup then saves most of its TLB misses: a quarter of
     /// the time for IPv4 and a third for IPv6 with a full table. Each place that routes touch takes 2 MiB in return,
     /// so a small table is better off without.
     pub huge_pages: bool,
