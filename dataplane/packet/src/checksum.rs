@@ -35,7 +35,8 @@ impl Delta {
     #[inline(always)]
     #[must_use]
     pub const fn add_u16(self, value: u16) -> Self {
-        Self(fold(self.0 as u64 + value as u64))
+        let (sum, carry) = self.0.overflowing_add(value);
+        Self(sum + carry as u16)
     }
 
     /// Two words leave.
@@ -97,12 +98,12 @@ pub(crate) const fn udp_field(checksum: u16) -> u16 {
 }
 
 /// Folds a sum of words to one word. A sum above zero stays above zero.
+///
+/// A word is added to its own rotation: the carry out of the lower half is the end-around carry of the upper one.
 #[inline(always)]
 pub(crate) const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// The 32-bit words of an address, summed.

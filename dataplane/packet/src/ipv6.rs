@@ -76,17 +76,24 @@ pub struct Fields {
 
 impl Fields {
     /// The header's bytes; the flow label is zero.
+    #[inline]
+    pub fn header(&self) -> [u8; 40] {
+        let mut bytes = [0; 40];
+        self.write(&mut bytes);
+        bytes
+    }
+
+    /// Writes the header where it belongs, for the reason given at [`crate::ipv4::Fields::write`].
     //= conformance XLT-20, XLT-22
     #[inline(always)]
-    pub fn header(&self) -> [u8; 40] {
-        let mut header = Header::zeroed();
+    pub fn write(&self, to: &mut [u8; 40]) {
+        let mut header = Header(to);
         header.set_version_class_label(6 << 28 | u32::from(self.traffic_class) << 20);
         header.set_payload_length(self.payload_length);
         header.set_next_header(self.next_header);
         header.set_hop_limit(self.hop_limit);
         header.set_source(self.source);
         header.set_destination(self.destination);
-        *header.bytes()
     }
 }
 

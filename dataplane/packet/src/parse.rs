@@ -1,6 +1,6 @@
 //! From bytes to [`Meta`]: every check on headers that needs no configuration.
 
-use crate::ipv6::ChainError;
+use crate::ipv6::{Chain, ChainError, FragmentInfo};
 use crate::meta::{Family, Fragment, Malformed, Meta, Transport};
 use crate::{DropReason, IcmpMessage, Link, ethernet, icmpv4, ipv4, ipv6, tcp, udp};
 
@@ -16,59 +16,83 @@ pub fn parse(frame: &[u8], link: &Link) -> Result<Meta, Malformed> {
     match link.ether_type {
         ethernet::IPV4 => parse_v4(frame, link.len),
         ethernet::IPV6 => parse_v6(frame, link.len),
-        _ => Err(dropped(Meta::blank(Family::V4, link.len.into()), DropReason::EthernetMalformed)),
+        _ => Err(malformed(Meta::blank(Family::V4, link.len.into()), (DropReason::EthernetMalformed, None))),
     }
 }
 
-const fn dropped(meta: Meta, reason: DropReason) -> Malformed {
-    Malformed { reason, report: None, meta }
+/// A reason to drop a packet, and what to report.
+type Problem = (DropReason, Option<IcmpMessage>);
+
+#[cold]
+fn malformed(meta: Meta, (reason, report): Problem) -> Malformed {
+    Malformed { reason, report, meta }
 }
 
-const fn reported(meta: Meta, reason: DropReason, message: IcmpMessage) -> Malformed {
-    Malformed { reason, report: Some(message), meta }
-}
+// A meta is put together once, at the end, from values in registers: filling it in field by field and copying it into
+// the result costs about as much again as all of the parsing.
 
-#[inline]
+#[inline(always)]
 fn parse_v4(frame: &[u8], l3: u8) -> Result<Meta, Malformed> {
-    let mut meta = Meta::blank(Family::V4, l3.into());
-    let l3 = usize::from(l3);
-    let Some(header) = frame.get(l3..).and_then(ipv4::Header::new_checked) else {
-        return Err(dropped(meta, DropReason::Ipv4Malformed));
-    };
+    let at = usize::from(l3);
+    let bad = |reason| Err(malformed(Meta::blank(Family::V4, l3.into()), (reason, None)));
+    let Some(packet) = frame.get(at..) else { return bad(DropReason::Ipv4Malformed) };
+    let Some(header) = ipv4::Header::new_checked(packet) else { return bad(DropReason::Ipv4Malformed) };
     let header_len = header.header_len();
-    let end = l3 + usize::from(header.total_length());
+    let total_length = usize::from(header.total_length());
+    let end = at + total_length;
     //= conformance XLT-37
     if header.version_ihl() >> 4 != 4
         || header_len < 20
-        || usize::from(header.total_length()) < header_len
-        || end > frame.len()
+        || total_length < header_len
+        || total_length > packet.len()
         || end > usize::from(u16::MAX)
     {
-        return Err(dropped(meta, DropReason::Ipv4Malformed));
+        return bad(DropReason::Ipv4Malformed);
     }
-    meta.source = header.source().into();
-    meta.destination = header.destination().into();
-    meta.tos = header.tos();
-    meta.hop_limit = header.ttl();
-    meta.protocol = header.protocol();
-    meta.l4 = (l3 + header_len) as u16;
-    meta.end = end as u16;
-    meta.identification = header.identification().into();
+    let options = header_len > 20;
+    let mut problem = None;
+    if options {
+        problem = judge_options(&packet[..header_len]);
+    } else if header.checksum() != header.computed_checksum() && !checksum_is_other_zero(&header) {
+        return bad(DropReason::Ipv4Malformed);
+    }
     let flags = header.flags_offset();
-    meta.dont_fragment = flags & ipv4::DONT_FRAGMENT != 0;
-    if flags & (ipv4::MORE_FRAGMENTS | ipv4::OFFSET_MASK) != 0 {
-        meta.fragment_offset = flags & ipv4::OFFSET_MASK;
-        meta.more_fragments = flags & ipv4::MORE_FRAGMENTS != 0;
-        meta.fragment = if meta.fragment_offset == 0 { Fragment::First } else { Fragment::Later };
+    let fragment = if flags & (ipv4::MORE_FRAGMENTS | ipv4::OFFSET_MASK) == 0 {
+        Fragment::No
+    } else if flags & ipv4::OFFSET_MASK == 0 {
+        Fragment::First
+    } else {
+        Fragment::Later
+    };
+    // The transport is read before a source route is reported: no error may answer an ICMP error.
+    let l4 = read_transport(Family::V4, header.protocol(), fragment, &packet[header_len..total_length]);
+    let meta = Meta {
+        source: header.source().into(),
+        destination: header.destination().into(),
+        identification: header.identification().into(),
+        source_port: l4.source_port,
+        destination_port: l4.destination_port,
+        l3: l3.into(),
+        l4: (at + header_len) as u16,
+        end: end as u16,
+        fragment_offset: flags & ipv4::OFFSET_MASK,
+        family: Family::V4,
+        transport: l4.transport,
+        fragment,
+        protocol: header.protocol(),
+        hop_limit: header.ttl(),
+        tos: header.tos(),
+        tcp_flags: l4.tcp_flags,
+        icmp_type: l4.icmp_type,
+        icmp_code: l4.icmp_code,
+        dont_fragment: flags & ipv4::DONT_FRAGMENT != 0,
+        more_fragments: flags & ipv4::MORE_FRAGMENTS != 0,
+        options,
+    };
+    match problem.or(l4.problem.map(|reason| (reason, None))) {
+        None => Ok(meta),
+        Some(problem) => Err(malformed(meta, problem)),
     }
-    if header_len > 20 {
-        return parse_v4_options(frame, meta);
-    }
-    if header.checksum() != header.computed_checksum() && !checksum_is_other_zero(&header) {
-        return Err(dropped(meta, DropReason::Ipv4Malformed));
-    }
-    read_transport(&mut meta, frame).map_err(|reason| dropped(meta, reason))?;
-    Ok(meta)
 }
 
 /// A checksum field of 0xffff is the second form of zero: odd, but it verifies (RFC 1071).
@@ -77,158 +101,202 @@ fn checksum_is_other_zero(header: &ipv4::Header<&[u8; 20]>) -> bool {
     header.checksum() == 0xffff && header.computed_checksum() == 0
 }
 
+/// Judges a header with options, checksum included.
 #[cold]
-fn parse_v4_options(frame: &[u8], mut meta: Meta) -> Result<Meta, Malformed> {
-    let header = frame.get(usize::from(meta.l3)..usize::from(meta.l4)).unwrap_or_default();
-    let options = header.get(20..).unwrap_or_default();
-    meta.options = true;
+fn judge_options(header: &[u8]) -> Option<Problem> {
     if crate::checksum::of(header) != 0 {
-        return Err(dropped(meta, DropReason::Ipv4Malformed));
+        return Some((DropReason::Ipv4Malformed, None));
     }
-    let judged = ipv4::options(options);
-    // The transport is read before a source route is reported: no error may answer an ICMP error.
-    let transport = read_transport(&mut meta, frame);
-    match judged {
-        ipv4::Options::Malformed => Err(dropped(meta, DropReason::Ipv4Malformed)),
+    match ipv4::options(header.get(20..).unwrap_or_default()) {
+        ipv4::Options::Ignorable => None,
+        ipv4::Options::Malformed => Some((DropReason::Ipv4Malformed, None)),
         //= conformance XLT-29, N44-24
         ipv4::Options::SourceRoute => {
-            Err(reported(meta, DropReason::Ipv4SourceRoute, IcmpMessage::v4_source_route_failed()))
+            Some((DropReason::Ipv4SourceRoute, Some(IcmpMessage::v4_source_route_failed())))
         }
-        ipv4::Options::Ignorable => transport.map(|()| meta).map_err(|reason| dropped(meta, reason)),
     }
 }
 
-#[inline]
+#[inline(always)]
 fn parse_v6(frame: &[u8], l3: u8) -> Result<Meta, Malformed> {
-    let mut meta = Meta::blank(Family::V6, l3.into());
-
-    let l3 = usize::from(l3);
-    let Some(header) = frame.get(l3..).and_then(ipv6::Header::new_checked) else {
-        return Err(dropped(meta, DropReason::Ipv6Malformed));
+    let at = usize::from(l3);
+    let bad = |reason| Err(malformed(Meta::blank(Family::V6, l3.into()), (reason, None)));
+    let Some(packet) = frame.get(at..) else { return bad(DropReason::Ipv6Malformed) };
+    let Some(header) = ipv6::Header::new_checked(packet) else { return bad(DropReason::Ipv6Malformed) };
+    let total_length = 40 + usize::from(header.payload_length());
+    let end = at + total_length;
+    if header.version() != 6 || total_length > packet.len() || end > usize::from(u16::MAX) {
+        return bad(DropReason::Ipv6Malformed);
+    }
+    let next = header.next_header();
+    let options =
+        matches!(next, ipv6::HOP_BY_HOP | ipv6::ROUTING | ipv6::FRAGMENT | ipv6::DESTINATION_OPTIONS);
+    let (chain, mut problem) = if options {
+        follow(next, &packet[40..total_length])
+    } else {
+        (Chain { protocol: next, len: 0, fragment: None, segments_left: None }, None)
     };
-    let end = l3 + 40 + usize::from(header.payload_length());
-    if header.version() != 6 || end > frame.len() || end > usize::from(u16::MAX) {
-        return Err(dropped(meta, DropReason::Ipv6Malformed));
+    let fragment = match chain.fragment {
+        None => Fragment::No,
+        Some(FragmentInfo { offset: 0, more: false, .. }) => Fragment::Atomic,
+        Some(FragmentInfo { offset: 0, more: true, .. }) => Fragment::First,
+        Some(_) => Fragment::Later,
+    };
+    // The transport is read before a routing header is reported: no error may answer an ICMPv6 error.
+    let l4 = read_transport(Family::V6, chain.protocol, fragment, &packet[40 + chain.len..total_length]);
+    if problem.is_none() {
+        problem = l4.problem.map(|reason| (reason, None));
     }
-    meta.source = header.source();
-    meta.destination = header.destination();
-    meta.tos = header.traffic_class();
-    meta.hop_limit = header.hop_limit();
-    meta.protocol = header.next_header();
-    meta.l4 = (l3 + 40) as u16;
-    meta.end = end as u16;
-    if matches!(meta.protocol, ipv6::HOP_BY_HOP | ipv6::ROUTING | ipv6::FRAGMENT | ipv6::DESTINATION_OPTIONS)
-    {
-        return parse_v6_chain(frame, meta);
+    let info = chain.fragment.unwrap_or(FragmentInfo { offset: 0, more: false, identification: 0 });
+    let meta = Meta {
+        source: header.source(),
+        destination: header.destination(),
+        identification: info.identification,
+        source_port: l4.source_port,
+        destination_port: l4.destination_port,
+        l3: l3.into(),
+        l4: (at + 40 + chain.len) as u16,
+        end: end as u16,
+        fragment_offset: info.offset,
+        family: Family::V6,
+        transport: l4.transport,
+        fragment,
+        protocol: chain.protocol,
+        hop_limit: header.hop_limit(),
+        tos: header.traffic_class(),
+        tcp_flags: l4.tcp_flags,
+        icmp_type: l4.icmp_type,
+        icmp_code: l4.icmp_code,
+        dont_fragment: false,
+        more_fragments: info.more,
+        options,
+    };
+    match problem {
+        None => Ok(meta),
+        Some(problem) => Err(malformed(meta, problem)),
     }
-    read_transport(&mut meta, frame).map_err(|reason| dropped(meta, reason))?;
-    Ok(meta)
 }
 
+/// Follows the extension headers in `payload`. With a problem the chain may be the empty one.
 #[cold]
-fn parse_v6_chain(frame: &[u8], mut meta: Meta) -> Result<Meta, Malformed> {
+fn follow(next: u8, payload: &[u8]) -> (Chain, Option<Problem>) {
+    let nowhere = Chain { protocol: next, len: 0, fragment: None, segments_left: None };
     //= conformance XLT-46
     // Options that a length of zero leaves no room for: only a jumbogram looks like this.
-    if meta.protocol == ipv6::HOP_BY_HOP && meta.l4 == meta.end {
-        return Err(dropped(meta, DropReason::Ipv6Jumbogram));
+    if next == ipv6::HOP_BY_HOP && payload.is_empty() {
+        return (nowhere, Some((DropReason::Ipv6Jumbogram, None)));
     }
-    meta.options = true;
-    let payload = frame.get(usize::from(meta.l4)..usize::from(meta.end)).unwrap_or_default();
-    let chain = match ipv6::chain(meta.protocol, payload) {
-        Ok(chain) => chain,
+    match ipv6::chain(next, payload) {
+        Ok(chain) => {
+            //= conformance XLT-18
+            let problem = chain.segments_left.map(|pointer| {
+                let message = IcmpMessage::v6_parameter_problem(0, pointer as u32);
+                (DropReason::Ipv6RoutingHeader, Some(message))
+            });
+            (chain, problem)
+        }
         //= conformance XLT-48
         Err(ChainError::TooLong) => {
-            return Err(reported(meta, DropReason::Ipv6ExtensionChain, IcmpMessage::v6_admin()));
+            (nowhere, Some((DropReason::Ipv6ExtensionChain, Some(IcmpMessage::v6_admin()))))
         }
         Err(ChainError::Truncated | ChainError::BehindFragment) => {
-            return Err(dropped(meta, DropReason::Ipv6ExtensionChain));
+            (nowhere, Some((DropReason::Ipv6ExtensionChain, None)))
         }
-    };
-    meta.protocol = chain.protocol;
-    meta.l4 += chain.len as u16;
-    if let Some(fragment) = chain.fragment {
-        meta.identification = fragment.identification;
-        meta.fragment_offset = fragment.offset;
-        meta.more_fragments = fragment.more;
-        meta.fragment = match (fragment.offset, fragment.more) {
-            (0, false) => Fragment::Atomic,
-            (0, true) => Fragment::First,
-            _ => Fragment::Later,
-        };
     }
-    // The transport is read before a routing header is reported: no error may answer an ICMPv6 error.
-    let transport = read_transport(&mut meta, frame);
-    //= conformance XLT-18
-    if let Some(pointer) = chain.segments_left {
-        let message = IcmpMessage::v6_parameter_problem(0, pointer as u32);
-        return Err(reported(meta, DropReason::Ipv6RoutingHeader, message));
-    }
-    transport.map(|()| meta).map_err(|reason| dropped(meta, reason))
 }
 
-/// Reads the transport header, as far as translation needs it.
+/// What a transport header says, as far as translation needs it.
+#[derive(Clone, Copy)]
+struct L4 {
+    transport: Transport,
+    source_port: u16,
+    destination_port: u16,
+    tcp_flags: u8,
+    icmp_type: u8,
+    icmp_code: u8,
+    problem: Option<DropReason>,
+}
+
+impl L4 {
+    /// A transport of which nothing more is known.
+    #[inline(always)]
+    const fn only(transport: Transport) -> Self {
+        Self {
+            transport,
+            source_port: 0,
+            destination_port: 0,
+            tcp_flags: 0,
+            icmp_type: 0,
+            icmp_code: 0,
+            problem: None,
+        }
+    }
+
+    const fn refused(transport: Transport, reason: DropReason) -> Self {
+        Self { problem: Some(reason), ..Self::only(transport) }
+    }
+
+    /// A transport with ports, both of which must be there.
+    //= conformance N44-22
+    #[inline(always)]
+    fn with_ports(transport: Transport, source_port: u16, destination_port: u16) -> Self {
+        let problem =
+            if source_port == 0 || destination_port == 0 { Some(DropReason::PortZero) } else { None };
+        Self { source_port, destination_port, problem, ..Self::only(transport) }
+    }
+}
+
+/// Reads the transport header.
 //= conformance XLT-38, FRAG-20
-#[inline]
-fn read_transport(meta: &mut Meta, frame: &[u8]) -> Result<(), DropReason> {
-    let payload = frame.get(usize::from(meta.l4)..usize::from(meta.end)).unwrap_or_default();
-    let later = meta.fragment == Fragment::Later;
-    match (meta.protocol, meta.family) {
-        (tcp::PROTOCOL, _) => {
-            meta.transport = Transport::Tcp;
-            if later {
-                return Ok(());
-            }
-            let header = tcp::Header::new_checked(payload).ok_or(DropReason::TransportMalformed)?;
-            if header.header_len() < 20 || header.header_len() > payload.len() {
-                return Err(DropReason::TransportMalformed);
-            }
-            meta.tcp_flags = header.flags();
-            ports(meta, header.source_port(), header.destination_port())
+#[inline(always)]
+fn read_transport(family: Family, protocol: u8, fragment: Fragment, payload: &[u8]) -> L4 {
+    if fragment == Fragment::Later {
+        return later(family, protocol);
+    }
+    if protocol == udp::PROTOCOL {
+        let malformed = L4::refused(Transport::Udp, DropReason::TransportMalformed);
+        let Some(header) = udp::Header::new_checked(payload) else { return malformed };
+        let length = usize::from(header.length());
+        if length < 8 || (length > payload.len() && fragment != Fragment::First) {
+            return malformed;
         }
-        (udp::PROTOCOL, _) => {
-            meta.transport = Transport::Udp;
-            if later {
-                return Ok(());
-            }
-            let header = udp::Header::new_checked(payload).ok_or(DropReason::TransportMalformed)?;
-            let length = usize::from(header.length());
-            if length < 8 || (length > payload.len() && meta.fragment != Fragment::First) {
-                return Err(DropReason::TransportMalformed);
-            }
-            ports(meta, header.source_port(), header.destination_port())
+        L4::with_ports(Transport::Udp, header.source_port(), header.destination_port())
+    } else if protocol == tcp::PROTOCOL {
+        let malformed = L4::refused(Transport::Tcp, DropReason::TransportMalformed);
+        let Some(header) = tcp::Header::new_checked(payload) else { return malformed };
+        if header.header_len() < 20 || header.header_len() > payload.len() {
+            return malformed;
         }
-        (protocol, family) if protocol == family.icmp() => read_icmp(meta, payload),
-        _ => {
-            meta.transport = Transport::Other;
-            Ok(())
+        let l4 = L4::with_ports(Transport::Tcp, header.source_port(), header.destination_port());
+        L4 { tcp_flags: header.flags(), ..l4 }
+    } else if protocol == family.icmp() {
+        // The first eight bytes of ICMP and ICMPv6 are laid out alike.
+        let Some(header) = icmpv4::Header::new_checked(payload) else {
+            return L4::refused(Transport::IcmpOther, DropReason::TransportMalformed);
+        };
+        let transport = family.icmp_transport(header.kind());
+        let identifier = if transport == Transport::IcmpQuery { header.identifier() } else { 0 };
+        L4 {
+            source_port: identifier,
+            destination_port: identifier,
+            icmp_type: header.kind(),
+            icmp_code: header.code(),
+            ..L4::only(transport)
         }
+    } else {
+        L4::only(Transport::Other)
     }
 }
 
-//= conformance N44-22
-#[inline]
-fn ports(meta: &mut Meta, source: u16, destination: u16) -> Result<(), DropReason> {
-    meta.source_port = source;
-    meta.destination_port = destination;
-    if source == 0 || destination == 0 { Err(DropReason::PortZero) } else { Ok(()) }
-}
-
-#[inline]
-fn read_icmp(meta: &mut Meta, payload: &[u8]) -> Result<(), DropReason> {
-    meta.transport = Transport::IcmpOther;
-    if meta.fragment == Fragment::Later {
-        return Ok(());
-    }
-    // The first eight bytes of ICMP and ICMPv6 are laid out alike.
-    let header = icmpv4::Header::new_checked(payload).ok_or(DropReason::TransportMalformed)?;
-    meta.icmp_type = header.kind();
-    meta.icmp_code = header.code();
-    meta.transport = meta.family.icmp_transport(meta.icmp_type);
-    if meta.transport == Transport::IcmpQuery {
-        meta.source_port = header.identifier();
-        meta.destination_port = header.identifier();
-    }
-    Ok(())
+/// A later fragment shows its protocol and nothing of the transport header.
+#[cold]
+fn later(family: Family, protocol: u8) -> L4 {
+    L4::only(match protocol {
+        tcp::PROTOCOL => Transport::Tcp,
+        udp::PROTOCOL => Transport::Udp,
+        protocol if protocol == family.icmp() => Transport::IcmpOther,
+        _ => Transport::Other,
+    })
 }
 
 #[cfg(test)]

@@ -189,52 +189,56 @@ pub(crate) fn pseudo_header(source: u128, destination: u128, len: u32) -> Delta 
     Delta::ZERO.add_u128(source).add_u128(destination).add_u32(len).add_u16(icmpv6::PROTOCOL.into())
 }
 
-/// Moves the link header so that `header` bytes lie between it and the payload at `l4`, and cuts link padding off.
-/// Those bytes, and the EtherType, are the caller's to write. False without headroom.
+/// Moves the link header towards the payload at `l4`, so that `header` bytes lie between them, no more than there are
+/// now, and cuts link padding off. Those bytes, and the EtherType, are the caller's to write.
 //= conformance XLT-45
 #[inline(always)]
-pub(crate) fn resize_header(frame: &mut Frame, at: Offsets, header: usize) -> bool {
-    if !frame.set_len(at.end) {
-        return false;
-    }
-    let old = at.l4 - at.l3;
-    if old >= header {
-        let cut = old - header;
-        move_link(frame.bytes_mut(), at.l3, 0, cut);
-        frame.pull_front(cut)
-    } else {
-        let grow = header - old;
-        if !frame.push_front(grow) {
-            return false;
-        }
-        move_link(frame.bytes_mut(), at.l3, grow, 0);
-        true
-    }
+pub(crate) fn shrink_header(frame: &mut Frame, at: Offsets, header: usize) -> Option<()> {
+    let cut = (at.l4 - at.l3).checked_sub(header)?;
+    move_link(frame.bytes_mut(), at.l3, 0, cut)?;
+    (frame.set_len(at.end) && frame.pull_front(cut)).then_some(())
 }
 
-/// Moves a link header. The usual lengths are constants, so that no call to `memmove` is left.
+/// As [`shrink_header`], for `header` bytes that are no fewer than there are now. `None` without headroom.
 #[inline(always)]
-fn move_link(bytes: &mut [u8], len: usize, from: usize, to: usize) {
+pub(crate) fn grow_header(frame: &mut Frame, at: Offsets, header: usize) -> Option<()> {
+    let grow = header.checked_sub(at.l4 - at.l3)?;
+    if !(frame.set_len(at.end) && frame.push_front(grow)) {
+        return None;
+    }
+    move_link(frame.bytes_mut(), at.l3, grow, 0)
+}
+
+/// Moves a link header. The usual lengths are constants, so that a move is a few registers and not a call.
+#[inline(always)]
+fn move_link(bytes: &mut [u8], len: usize, from: usize, to: usize) -> Option<()> {
+    #[inline(always)]
+    fn fixed<const N: usize>(bytes: &mut [u8], from: usize, to: usize) -> Option<()> {
+        let link = *bytes.get(from..)?.first_chunk::<N>()?;
+        *bytes.get_mut(to..)?.first_chunk_mut::<N>()? = link;
+        Some(())
+    }
     match len {
-        14 => bytes.copy_within(from..from + 14, to),
-        18 => bytes.copy_within(from..from + 18, to),
-        _ => bytes.copy_within(from..from + len, to),
+        14 => fixed::<14>(bytes, from, to),
+        18 => fixed::<18>(bytes, from, to),
+        _ => {
+            let fits = from.max(to) + len <= bytes.len();
+            fits.then(|| bytes.copy_within(from..from + len, to))
+        }
     }
 }
 
-/// Writes an IP header of `N` bytes behind the link header at `l3`, and the EtherType before it.
+/// Where an IP header of `N` bytes belongs: behind the link header at `l3`, whose EtherType is written.
 #[inline(always)]
-pub(crate) fn write_header<const N: usize>(
-    frame: &mut Frame,
+pub(crate) fn header_place<'a, const N: usize>(
+    frame: &'a mut Frame,
     l3: usize,
     ether_type: u16,
-    header: &[u8; N],
-) -> Option<()> {
+) -> Option<&'a mut [u8; N]> {
     let tail = frame.bytes_mut().get_mut(l3.checked_sub(2)?..)?;
     let (kind, rest) = tail.split_first_chunk_mut::<2>()?;
     *kind = ether_type.to_be_bytes();
-    *rest.first_chunk_mut::<N>()? = *header;
-    Some(())
+    rest.first_chunk_mut::<N>()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! IPv4 to IPv6 (RFC 7915, section 4).
 
 use super::{
-    Offsets, Rewrite, hop_limit, patch_echo, patch_tcp, patch_udp, pseudo_header, refuse_fragments,
-    resize_header, unsupported, write_header,
+    Offsets, Rewrite, grow_header, header_place, hop_limit, patch_echo, patch_tcp, patch_udp, pseudo_header,
+    refuse_fragments, shrink_header, unsupported,
 };
 use crate::checksum::{transport_v6, udp_field};
 use crate::meta::{Family, Fragment, Meta, Transport};
@@ -52,13 +52,13 @@ pub fn four_to_six(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta, 
         hop_limit,
         source: r.to.source,
         destination: r.to.destination,
-    }
-    .header();
+    };
 
     //= conformance XLT-28
-    if !resize_header(frame, at, 40) || write_header(frame, at.l3, ethernet::IPV6, &header).is_none() {
-        return Err(DropReason::NoMbuf);
-    }
+    let resized = if at.l4 - at.l3 <= 40 { grow_header(frame, at, 40) } else { shrink_header(frame, at, 40) };
+    resized.ok_or(DropReason::NoMbuf)?;
+    let place = header_place(frame, at.l3, ethernet::IPV6).ok_or(DropReason::NoMbuf)?;
+    header.write(place);
     Ok(Meta {
         source: r.to.source,
         destination: r.to.destination,

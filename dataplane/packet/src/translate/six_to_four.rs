@@ -1,8 +1,8 @@
 //! IPv6 to IPv4 (RFC 7915, section 5).
 
 use super::{
-    DF_THRESHOLD, Offsets, Rewrite, hop_limit, patch_echo, patch_tcp, patch_udp, pseudo_header,
-    refuse_fragments, resize_header, unsupported, write_header,
+    DF_THRESHOLD, Offsets, Rewrite, header_place, hop_limit, patch_echo, patch_tcp, patch_udp, pseudo_header,
+    refuse_fragments, shrink_header, unsupported,
 };
 use crate::meta::{Family, Fragment, Meta, Transport};
 use crate::{DropReason, Frame, ethernet, icmp_map, icmpv4, ipv4};
@@ -62,13 +62,12 @@ pub fn six_to_four(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta, 
         protocol,
         source: r.to.source as u32,
         destination: r.to.destination as u32,
-    }
-    .header();
+    };
 
     //= conformance XLT-07, XLT-15, XLT-17
-    if !resize_header(frame, at, 20) || write_header(frame, at.l3, ethernet::IPV4, &header).is_none() {
-        return Err(DropReason::NoMbuf);
-    }
+    shrink_header(frame, at, 20).ok_or(DropReason::Ipv6Malformed)?;
+    let place = header_place(frame, at.l3, ethernet::IPV4).ok_or(DropReason::Ipv6Malformed)?;
+    header.write(place);
     Ok(Meta {
         source: r.to.source,
         destination: r.to.destination,
