@@ -1,0 +1,177 @@
+//! The configuration as typed values: what the file says, with every default filled in and every name checked.
+//!
+//! Places are kept where a later check has to point at the file; they take no part in comparisons.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::Serialize;
+use sluice_nat::{Filtering, Limits, Protocol, Timers};
+use sluice_shm::snapshot::MssClamp;
+
+use super::device::Device;
+use super::problem::Located;
+
+/// A whole configuration file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    /// Logical interfaces in the order of the file; their position is their number.
+    pub interfaces: Vec<Interface>,
+    /// Cores of the workers; empty for one worker that is not pinned.
+    pub cores: Vec<u16>,
+    /// Pools in the order of the file; their position is their number.
+    pub pools: Vec<Pool>,
+    /// NAT64 rules, first match wins.
+    pub nat64: Vec<Nat64>,
+    /// NAT44 rules, first match wins.
+    pub nat44: Vec<Nat44>,
+    /// Static bindings.
+    pub static_bindings: Vec<StaticBinding>,
+    /// Limits of every subscriber.
+    pub subscribers: Limits,
+    /// Idle timers.
+    pub timers: Timers,
+    /// Static routes.
+    pub routes: Vec<Route>,
+    /// ICMP errors a second and worker; 0 for none.
+    pub icmp_errors_per_second: u32,
+    /// Capacity of the session table.
+    pub sessions: u32,
+}
+
+/// A logical interface.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Interface {
+    /// Name, also of the TAP twin.
+    pub name: Located<String>,
+    /// DPDK port.
+    pub device: Located<Device>,
+    /// VLAN id, or untagged.
+    pub vlan: Option<u16>,
+    /// Addresses of the box.
+    pub addresses: Vec<Located<IpNet>>,
+    /// IP MTU.
+    pub mtu: u16,
+    /// TCP MSS clamping.
+    pub mss_clamp: MssClamp,
+    /// Time Exceeded is sent for packets that arrive here.
+    pub time_exceeded: bool,
+}
+
+/// A pool of external addresses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pool {
+    /// Name.
+    pub name: Located<String>,
+    /// Addresses, all of them used.
+    pub prefixes: Vec<Located<Ipv4Net>>,
+    /// First and last port.
+    pub ports: (u16, u16),
+    /// Ports a block.
+    pub block_size: u16,
+    /// Seconds that a freed UDP port or ICMP identifier rests.
+    pub hold_down: u32,
+    /// Parity of UDP ports is kept if possible.
+    pub parity: bool,
+}
+
+/// A NAT64 rule.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Nat64 {
+    /// Translation prefix.
+    pub prefix: Located<Ipv6Net>,
+    /// Inside sources; empty for all.
+    pub sources: Vec<Ipv6Net>,
+    /// Pool, by position.
+    pub pool: usize,
+    /// Filtering by [`Protocol::index`].
+    pub filtering: [Filtering; 3],
+    /// Interfaces on which inside packets arrive, by position; empty for all.
+    pub interfaces: Vec<u16>,
+    /// Non-global IPv4 addresses may be reached through the well-known prefix (ADDR-14).
+    pub allow_non_global: bool,
+}
+
+/// A NAT44 rule.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Nat44 {
+    /// Inside sources.
+    pub sources: Vec<Located<Ipv4Net>>,
+    /// Pool, by position.
+    pub pool: usize,
+    /// Destinations that are routed untranslated (N44-18).
+    pub except: Vec<Ipv4Net>,
+    /// Interfaces on which inside packets arrive, by position; empty for all.
+    pub interfaces: Vec<u16>,
+    /// Filtering by [`Protocol::index`].
+    pub filtering: [Filtering; 3],
+}
+
+/// A static binding.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StaticBinding {
+    /// Transport.
+    pub protocol: Protocol,
+    /// Inside address and port or identifier.
+    pub inside: Located<(IpAddr, u16)>,
+    /// External address and port or identifier.
+    pub external: Located<(Ipv4Addr, u16)>,
+    /// Rule that it belongs to: a position in `nat64` for an IPv6 inside address, else in `nat44`.
+    pub rule: usize,
+}
+
+/// A static route.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Route {
+    /// Destination.
+    pub to: Located<IpNet>,
+    /// Where to.
+    pub target: Target,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// To a router on an interface, by position.
+    Gateway {
+        /// The router.
+        address: IpAddr,
+        /// The interface.
+        interface: u16,
+    },
+    /// The destination is on this interface's link.
+    Interface(u16),
+    /// Nowhere.
+    Blackhole,
+}
+
+impl Config {
+    /// An interface by its number.
+    pub fn interface(&self, number: u16) -> Option<&Interface> {
+        self.interfaces.get(usize::from(number))
+    }
+
+    /// Routers that routes lead to, with the names of their interfaces, each once.
+    pub fn gateways(&self) -> Vec<(String, IpAddr)> {
+        let mut gateways = Vec::new();
+        for route in &self.routes {
+            if let Target::Gateway { address, interface } = route.target
+                && let Some(interface) = self.interface(interface)
+            {
+                let gateway = (interface.name.value.clone(), address);
+                if !gateways.contains(&gateway) {
+                    gateways.push(gateway);
+                }
+            }
+        }
+        gateways
+    }
+}

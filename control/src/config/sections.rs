@@ -1,0 +1,249 @@
+//! The sections of the file that stand for themselves: interfaces, workers, pools, limits, timers.
+
+use sluice_nat::{Limits, Timers};
+use sluice_shm::snapshot::MssClamp;
+
+use super::device::{Device, is_kernel_name};
+use super::model::{Interface, Pool};
+use super::problem::{Located, Problem};
+use super::reader::{Cursor, Expected};
+use super::value;
+
+/// Capacity of the session table if the file does not say: 64 MiB of records.
+pub(crate) const DEFAULT_SESSIONS: u32 = 1 << 20;
+/// ICMP errors a second and worker if the file does not say (ICMP-103).
+pub(crate) const DEFAULT_ICMP_ERRORS: u32 = 1000;
+
+/// Numbers are positions of arrays in shared memory: see `sluice_shm`.
+const MAX_INTERFACES: usize = 64;
+const MAX_WORKERS: usize = 64;
+
+pub(crate) fn interfaces(section: Option<Cursor<'_>>) -> Vec<Interface> {
+    let Some(section) = section else { return Vec::new() };
+    let all: Vec<Interface> =
+        section.named("interface").into_iter().filter_map(|(name, cursor)| interface(name, &cursor)).collect();
+    if all.len() > MAX_INTERFACES {
+        section.error(format!("expected at most {MAX_INTERFACES} interfaces, found {}", all.len()));
+    }
+    all
+}
+
+fn interface(name: Located<String>, cursor: &Cursor<'_>) -> Option<Interface> {
+    // The name is also that of the TAP twin, and the kernel has files called `all` and `default` beside those of interfaces.
+    if !is_kernel_name(&name) || matches!(name.as_str(), "lo" | "all" | "default") {
+        cursor.sink.push(
+            Problem::new(
+                name.at,
+                &cursor.path,
+                format!("expected the name of an interface, found `{}`", name.value.escape_debug()),
+            )
+            .hint(
+                "1 to 15 characters without `/`, `:`, `%` and blanks, not `lo`, `all` or `default`: the kernel sees it too",
+            ),
+        );
+    }
+    let mut fields = cursor.map("an interface")?;
+    let device = fields.require("device", "xdp:enp1s0f0");
+    let vlan = fields.get("vlan");
+    let addresses = fields.get("addresses");
+    let mtu = fields.get("mtu");
+    let mss_clamp = fields.get("mss-clamp");
+    let time_exceeded = fields.get("time-exceeded");
+    fields.finish();
+    let addresses = addresses.map_or_else(Vec::new, |cursor| {
+        cursor
+            .items("addresses")
+            .iter()
+            .filter_map(|item| item.located("an address with prefix length", value::interface_address))
+            .collect()
+    });
+    let device = device
+        .and_then(|cursor| cursor.located("a device", Device::parse))
+        .unwrap_or(Located { value: Device::unreadable(), at: cursor.at() });
+    Some(Interface {
+        name,
+        device,
+        vlan: vlan.and_then(|c| c.scalar("a VLAN id", |t| value::number(t, 1, 4094))).map(|v| v as u16),
+        addresses,
+        mtu: mtu.and_then(|c| c.scalar("an MTU", |t| value::number(t, 1280, 9600))).unwrap_or(1500) as u16,
+        mss_clamp: mss_clamp
+            .and_then(|c| c.scalar("`auto`, `always`, `off` or a segment size", value::mss_clamp))
+            .unwrap_or(MssClamp::Auto),
+        time_exceeded: time_exceeded.and_then(|c| c.scalar("true or false", value::boolean)).unwrap_or(true),
+    })
+}
+
+pub(crate) fn workers(section: Option<Cursor<'_>>) -> Vec<u16> {
+    let Some(section) = section else { return Vec::new() };
+    let Some(mut fields) = section.map("workers") else { return Vec::new() };
+    let cores = fields.get("cores");
+    fields.finish();
+    let Some(cursor) = cores else { return Vec::new() };
+    let mut cores = Vec::new();
+    for item in cursor.items("cores") {
+        for core in item.scalar("cores such as 2-5", value::cores).unwrap_or_default() {
+            if cores.contains(&core) {
+                item.error(format!("core {core} is named twice; a worker has a core of its own"));
+                return cores;
+            }
+            cores.push(core);
+        }
+    }
+    if cores.len() > MAX_WORKERS {
+        cursor.error(format!("expected at most {MAX_WORKERS} cores, found {}", cores.len()));
+    }
+    cores
+}
+
+pub(crate) fn pools(section: Option<Cursor<'_>>) -> Vec<Pool> {
+    section
+        .map(|section| section.named("pool").into_iter().filter_map(|(name, c)| pool(name, &c)).collect())
+        .unwrap_or_default()
+}
+
+fn pool(name: Located<String>, cursor: &Cursor<'_>) -> Option<Pool> {
+    let mut fields = cursor.map("a pool")?;
+    let prefixes = fields.require("prefixes", "[198.51.100.0/30]");
+    let ports = fields.get("ports");
+    let block_size = fields.get("block-size");
+    let hold_down = fields.get("hold-down");
+    let parity = fields.get("parity");
+    fields.finish();
+
+    let mut networks = Vec::new();
+    if let Some(cursor) = &prefixes {
+        let items = cursor.items("IPv4 prefixes");
+        if items.is_empty() && cursor.node.found() == "an empty list" {
+            //= conformance ADDR-24
+            cursor.expected(Expected::new("at least one IPv4 prefix").hint(
+                "a pool without an address cannot translate anything; name the addresses that are routed to this box",
+            ));
+        }
+        for item in items {
+            let Some(network) = item.located("an IPv4 prefix", value::prefix4) else { continue };
+            let (first, last) = (network.network(), network.broadcast());
+            let unusable = |a: std::net::Ipv4Addr| a.octets()[0] == 0 || a.is_loopback() || a.octets()[0] >= 224;
+            if unusable(first) || unusable(last) {
+                item.expected(Expected::new("unicast addresses"));
+            }
+            networks.push(network);
+        }
+    }
+    let ports = ports
+        .and_then(|c| c.located("a range of ports", value::port_range))
+        .unwrap_or(Located { value: (1024, 65535), at: cursor.at() });
+    let block_size = block_size
+        .and_then(|c| {
+            c.located("a power of two", |text| {
+                value::number(text, 64, 4096).and_then(|n| {
+                    let expected = || Expected::new("a power of two from 64 to 4096");
+                    if n.is_power_of_two() {
+                        Ok(n)
+                    } else {
+                        Err(expected().hint(format!("{} is the next one", n.next_power_of_two())))
+                    }
+                })
+            })
+        })
+        .unwrap_or(Located { value: 256, at: cursor.at() });
+    let (first, last) = (u32::from(ports.0), u32::from(ports.1));
+    // A block is a range of ports that begins at a multiple of its size; a subscriber gets whole blocks.
+    let first_whole = first.next_multiple_of(block_size.value);
+    if first_whole + block_size.value > last + 1 {
+        cursor.sink.push(
+            Problem::new(
+                ports.at,
+                format!("{}.ports", cursor.path),
+                format!(
+                    "{}: ports {first}-{last} hold no whole block of {} ports",
+                    cursor.path, block_size.value
+                ),
+            )
+            .hint("widen `ports` or make `block-size` smaller; blocks begin at multiples of their size"),
+        );
+    }
+    Some(Pool {
+        name,
+        prefixes: networks,
+        ports: ports.value,
+        block_size: block_size.value as u16,
+        hold_down: hold_down.and_then(|c| c.scalar("a duration", value::duration)).unwrap_or(120),
+        parity: parity.and_then(|c| c.scalar("true or false", value::boolean)).unwrap_or(true),
+    })
+}
+
+pub(crate) fn subscribers(section: Option<Cursor<'_>>) -> Limits {
+    let default = Limits::default();
+    let Some(mut fields) = section.and_then(|s| s.map("subscribers")) else { return default };
+    let length = fields.get("ipv6-prefix-length");
+    let sessions = fields.get("max-sessions");
+    let blocks = fields.get("max-port-blocks");
+    let rate = fields.get("new-sessions-per-second");
+    fields.finish();
+    Limits {
+        ipv6_prefix_length: length
+            .and_then(|c| c.scalar("a prefix length", |t| value::number(t, 48, 128)))
+            .map_or(default.ipv6_prefix_length, |n| n as u8),
+        max_sessions: sessions
+            .and_then(|c| c.scalar("a count", |t| value::count(t, 1, 1 << 28)))
+            .unwrap_or(default.max_sessions),
+        max_port_blocks: blocks
+            .and_then(|c| c.scalar("a number", |t| value::number(t, 1, 1024)))
+            .map_or(default.max_port_blocks, |n| n as u16),
+        new_sessions_per_second: rate
+            .and_then(|c| c.scalar("a count, 0 for no limit", |t| value::count(t, 0, 100_000_000)))
+            .unwrap_or(default.new_sessions_per_second),
+    }
+}
+
+pub(crate) fn timers(section: Option<Cursor<'_>>) -> Timers {
+    let default = Timers::default();
+    let Some(mut fields) = section.and_then(|s| s.map("timers")) else { return default };
+    let mut timer = |key: &'static str, fallback: u32, floor: u32, reason: &str| {
+        fields
+            .get(key)
+            .and_then(|c| c.scalar("a duration", |t| value::duration_from(t, floor, reason)))
+            .unwrap_or(fallback)
+    };
+    let timers = Timers {
+        //= conformance N64-UDP-05
+        udp: timer("udp", default.udp, 120, "RFC 4787 REQ-5 and RFC 6146 forbid a shorter UDP timer; 300 is the default"),
+        //= conformance N64-TCP-34
+        tcp_established: timer(
+            "tcp-established",
+            default.tcp_established,
+            7200,
+            "RFC 5382 REQ-5 and RFC 7857 forbid less than two hours for established connections; 2h is the default",
+        ),
+        tcp_opening: timer("tcp-opening", default.tcp_opening, 1, "0 would refuse every connection"),
+        tcp_transitory: timer("tcp-transitory", default.tcp_transitory, 1, "0 would cut closing connections"),
+        //= conformance N64-ICMP-05
+        icmp: timer("icmp", default.icmp, 60, "RFC 5508 REQ-2 forbids a shorter ICMP timer; 60 is the default"),
+        udp_inbound_refresh: true,
+    };
+    let refresh = fields.get("udp-inbound-refresh");
+    fields.finish();
+    Timers {
+        udp_inbound_refresh: refresh
+            .and_then(|c| c.scalar("true or false", value::boolean))
+            .unwrap_or(default.udp_inbound_refresh),
+        ..timers
+    }
+}
+
+pub(crate) fn icmp_errors(section: Option<Cursor<'_>>) -> u32 {
+    section
+        .and_then(|c| {
+            c.scalar("a number or `never`", |text| match text {
+                "never" => Ok(0),
+                _ => value::number(text, 0, 1_000_000).map_err(|e| Expected::new(format!("{} or `never`", e.what))),
+            })
+        })
+        .unwrap_or(DEFAULT_ICMP_ERRORS)
+}
+
+pub(crate) fn sessions(section: Option<Cursor<'_>>) -> u32 {
+    section
+        .and_then(|c| c.scalar("a count", |text| value::count(text, 4096, 1 << 28)))
+        .unwrap_or(DEFAULT_SESSIONS)
+}
