@@ -16,7 +16,7 @@ const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool"
 
 /// Control functions that Rust calls directly. Static inline functions are not here: see `shim/shim.c`.
 const FUNCTIONS: [&str; 11] = [
-    "rte_eal_(init|cleanup|has_hugepages|hotplug_add|hotplug_remove|iova_mode)",
+    "rte_eal_(init|cleanup|has_hugepages|hotplug_add|hotplug_remove|get_runtime_dir)",
     "rte_thread_(register|unregister)",
     "rte_strerror",
     "rte_version",

@@ -63,10 +63,10 @@ struct rte_mempool *sluice_pool_create(const char *name, unsigned int count, uns
 	return pool;
 }
 
-/* Separate areas of memory that the pool's buffers lie in. */
-unsigned int sluice_pool_chunks(const struct rte_mempool *pool)
+/* Whether the buffers lie back to back in one area of memory. */
+int sluice_pool_packed(const struct rte_mempool *pool)
 {
-	return pool->nb_mem_chunks;
+	return pool->nb_mem_chunks == 1 && (pool->flags & RTE_MEMPOOL_F_NO_IOVA_CONTIG) != 0;
 }
 
 struct rte_mbuf *sluice_mbuf_alloc(struct rte_mempool *pool)

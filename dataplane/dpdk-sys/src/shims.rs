@@ -31,8 +31,8 @@ unsafe extern "C" {
         data_room: u16,
         socket: c_int,
     ) -> *mut rte_mempool;
-    /// Separate areas of memory that the pool's buffers lie in.
-    pub fn sluice_pool_chunks(pool: *const rte_mempool) -> c_uint;
+    /// Not 0 if the buffers lie back to back in one area of memory.
+    pub fn sluice_pool_packed(pool: *const rte_mempool) -> c_int;
     /// One mbuf with reference count 1 and no data, or null.
     pub fn sluice_mbuf_alloc(pool: *mut rte_mempool) -> *mut rte_mbuf;
     /// `n` mbufs or none; 0 is success.

@@ -3,7 +3,7 @@
 //! | text | driver |
 //! | --- | --- |
 //! | `pci:0000:01:00.1` | whatever drives that NIC |
-//! | `xdp:IFACE[,queues=N][,copy]` | `net_af_xdp` |
+//! | `xdp:IFACE[,queues=N][,copy][,budget=N]` | `net_af_xdp` |
 //! | `packet:IFACE` | `net_af_packet` |
 //! | `tap:IFACE` | `net_tap` |
 //! | `memif:PATH[,role=server\|client][,id=N]` | `net_memif` |
@@ -64,6 +64,10 @@ pub enum Device {
         queues: u16,
         /// Copy even where the driver could hand over buffers.
         copy: bool,
+        /// Packets that the worker polls out of the kernel's driver itself when it finds nothing; 0 leaves that to the
+        /// kernel's interrupts. On veth an empty poll costs 250 to 550 ns with the driver's own default of 64, 14 ns with
+        /// 0, for the same throughput.
+        budget: u16,
     },
     /// A kernel interface through a packet socket.
     Packet {
@@ -172,11 +176,13 @@ impl Device {
     pub fn vdev(&self, index: u16) -> Option<(String, String)> {
         let device = match self {
             Self::Pci(_) => return None,
-            Self::Xdp { interface, queues, copy } => {
+            Self::Xdp { interface, queues, copy, budget } => {
                 let copy = if *copy { ",force_copy=1" } else { "" };
                 (
                     format!("net_af_xdp{index}"),
-                    format!("iface={interface},start_queue=0,queue_count={queues}{copy}"),
+                    format!(
+                        "iface={interface},start_queue=0,queue_count={queues},busy_budget={budget}{copy}"
+                    ),
                 )
             }
             Self::Packet { interface } => (format!("net_af_packet{index}"), format!("iface={interface}")),
@@ -242,10 +248,13 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pci(address) => write!(f, "pci:{address}"),
-            Self::Xdp { interface, queues, copy } => {
+            Self::Xdp { interface, queues, copy, budget } => {
                 write!(f, "xdp:{interface}")?;
                 if *queues != 1 {
                     write!(f, ",queues={queues}")?;
+                }
+                if *budget != 0 {
+                    write!(f, ",budget={budget}")?;
                 }
                 f.write_str(if *copy { ",copy" } else { "" })
             }
@@ -316,7 +325,7 @@ impl Parser<'_> {
                     && hex(device, 2)
                     && matches!(function.as_bytes(), [b'0'..=b'7'])
                     && full.bytes().filter(|byte| *byte == b':').count() == 2
-                    && full.bytes().nth(10) == Some(b'.') =>
+                    && full.as_bytes().get(10) == Some(&b'.') =>
             {
                 Ok(full.to_ascii_lowercase())
             }
@@ -354,8 +363,8 @@ impl Parser<'_> {
     }
 
     fn xdp<'w>(&self, first: &str, words: impl Iterator<Item = &'w str>) -> Result<Device, DeviceError> {
-        const EXPECTED: &str = "queues=1 to queues=64, or copy";
-        let (mut queues, mut copy) = (1, false);
+        const EXPECTED: &str = "queues=1 to queues=64, budget=0 to budget=1024, or copy";
+        let (mut queues, mut copy, mut budget) = (1, false, 0);
         for word in words {
             match word.split_once('=') {
                 None if word == "copy" => copy = true,
@@ -363,10 +372,14 @@ impl Parser<'_> {
                     Ok(number @ 1..=64) => queues = number,
                     _ => return self.bad_option(word, EXPECTED),
                 },
+                Some(("budget", number)) => match number.parse() {
+                    Ok(number @ 0..=1024) => budget = number,
+                    _ => return self.bad_option(word, EXPECTED),
+                },
                 _ => return self.bad_option(word, EXPECTED),
             }
         }
-        Ok(Device::Xdp { interface: self.interface(first)?, queues, copy })
+        Ok(Device::Xdp { interface: self.interface(first)?, queues, copy, budget })
     }
 
     fn memif<'w>(&self, first: &str, words: impl Iterator<Item = &'w str>) -> Result<Device, DeviceError> {

@@ -3,7 +3,9 @@
 mod args;
 mod hugepages;
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, OsStr, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -32,6 +34,8 @@ pub(crate) struct Runtime {
     pub(crate) pci: bool,
     hugepages: bool,
     arguments: Vec<String>,
+    /// Where EAL keeps this process's files.
+    directory: PathBuf,
 }
 
 impl Eal {
@@ -72,7 +76,10 @@ impl Eal {
         }
         // SAFETY: EAL is initialized.
         let hugepages = unsafe { sys::rte_eal_has_hugepages() } != 0;
-        let runtime = Arc::new(Runtime { pci: args.allow_pci, hugepages, arguments });
+        // SAFETY: EAL is initialized; the string is static and NUL-terminated, and is copied.
+        let directory = unsafe { CStr::from_ptr(sys::rte_eal_get_runtime_dir()) };
+        let directory = PathBuf::from(OsStr::from_bytes(directory.to_bytes()));
+        let runtime = Arc::new(Runtime { pci: args.allow_pci, hugepages, arguments, directory });
         *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&runtime);
         Ok(Self { runtime })
     }
@@ -105,11 +112,14 @@ impl Drop for Runtime {
         unsafe {
             sys::rte_eal_cleanup();
         }
+        // EAL leaves its files for the next process of the same prefix to replace; with a prefix per process there is
+        // none. What cannot be removed does no harm.
+        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
 /// DPDK's version, as in "DPDK 22.11.11".
 pub fn version() -> String {
     // SAFETY: returns a pointer to a static string.
-    unsafe { std::ffi::CStr::from_ptr(sys::rte_version()) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(sys::rte_version()) }.to_string_lossy().into_owned()
 }

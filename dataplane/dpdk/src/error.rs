@@ -141,7 +141,7 @@ pub enum Error {
     },
 
     /// A driver refused a step.
-    #[error("port `{name}` ({driver}): {step} failed: {cause}")]
+    #[error("port `{name}` ({driver}): {step} failed: {cause}{}", step_hint(.driver, .step))]
     Port {
         /// The port's name.
         name: String,
@@ -202,6 +202,16 @@ fn errno_text(errno: i32) -> String {
 pub(crate) fn last_errno() -> i32 {
     // SAFETY: reads a thread-local variable.
     unsafe { sys::sluice_errno() }
+}
+
+/// What usually is wrong at this step with this driver.
+fn step_hint(driver: &str, step: &str) -> &'static str {
+    if driver == "net_af_xdp" && step.starts_with("setting up receive") {
+        "; a queue of an interface has one AF_XDP socket: is another program, or an earlier port of this process, bound \
+         to it, or has the pool fewer than 2048 free buffers for each queue?"
+    } else {
+        ""
+    }
 }
 
 /// What usually is wrong with a device of this kind.

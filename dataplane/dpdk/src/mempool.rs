@@ -34,7 +34,8 @@ pub struct MempoolConfig {
     pub count: u32,
     /// Buffers in each lcore's cache; at most 512 and two thirds of `count`. They are out of reach of other lcores.
     pub cache: u32,
-    /// Bytes of a buffer, [`HEADROOM`] included. `net_af_xdp` takes no less than 2176.
+    /// Bytes of a buffer, [`HEADROOM`] included. A frame with `net_af_xdp` has 384 bytes before
+    /// it, as the kernel adds 256.
     pub data_room: u16,
     /// Where the memory is.
     pub socket: SocketId,
@@ -163,10 +164,11 @@ impl Mempool {
         unsafe { sys::rte_mempool_in_use_count(self.as_raw()) }
     }
 
-    /// Whether all buffers lie in one piece of memory, which `net_af_xdp` needs and does not check.
-    pub fn is_contiguous(&self) -> bool {
+    /// Whether all buffers lie back to back in one piece of memory, which `net_af_xdp` takes for granted. Not so if
+    /// addresses are physical, or if hugepages were too scattered.
+    pub fn is_packed(&self) -> bool {
         // SAFETY: the pool is alive.
-        unsafe { sys::sluice_pool_chunks(self.as_raw()) == 1 }
+        unsafe { sys::sluice_pool_packed(self.as_raw()) != 0 }
     }
 
     /// What it was made with.

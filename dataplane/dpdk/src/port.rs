@@ -2,6 +2,16 @@
 //!
 //! [`Port`] is the control side, one per device. [`Port::configure`] starts the port and hands out its queues; each
 //! queue has one owner and keeps the port alive, so a port is stopped and closed when the last of them goes.
+//!
+//! Software drivers differ in what they leave behind; measured with 22.11.11 on veth, kernel 6.18:
+//!
+//! - `net_af_xdp` keeps its socket open when its port is closed. The XDP program is gone from the interface, but the queue
+//!   stays bound: a second attach in the same process fails until the process ends, and so does a second `configure`.
+//! - It does not return the buffers in its fill and completion rings either, 2048 of each and per queue whatever the
+//!   number of descriptors. A pool for it needs more than that, and is best not shared with other ports.
+//! - Packets lost because its receive ring was full are in no counter; likewise `net_af_packet`, whose ring has 512 frames
+//!   whatever the number of descriptors.
+//! - Neither needs promiscuous mode on veth. `net_af_xdp` has no all-multicast.
 
 mod attach;
 mod config;
@@ -49,6 +59,7 @@ struct State {
     /// Every pool that queues were ever set up with: drivers hold buffers until they are closed.
     pools: Vec<Mempool>,
     /// Every hash key: DPDK keeps the pointer, and drivers read it when the port starts.
+    #[expect(clippy::vec_box, reason = "the keys must stay where they are when the list grows")]
     keys: Vec<Box<setup::Key>>,
 }
 
@@ -103,8 +114,8 @@ impl Port {
         let _control = self.shared.control();
         let mut link = sys::sluice_link::default();
         // SAFETY: the port is attached, `link` is written.
-        self.shared
-            .check("reading the link", || unsafe { sys::sluice_link_get(self.shared.id, &mut link) })?;
+        let read = || unsafe { sys::sluice_link_get(self.shared.id, &mut link) };
+        self.shared.check("reading the link", read)?;
         Ok(Link {
             up: link.up != 0,
             // 0 and all ones are "none" and "unknown".
@@ -130,8 +141,8 @@ impl Port {
         let _control = self.shared.control();
         let mut mtu = 0;
         // SAFETY: the port is attached, `mtu` is written.
-        self.shared
-            .check("reading the MTU", || unsafe { sys::rte_eth_dev_get_mtu(self.shared.id, &mut mtu) })?;
+        let read = || unsafe { sys::rte_eth_dev_get_mtu(self.shared.id, &mut mtu) };
+        self.shared.check("reading the MTU", read)?;
         Ok(mtu)
     }
 

@@ -135,9 +135,8 @@ impl fmt::Debug for RssFunctions {
 /// key bits that are not there; they count as zero.
 pub fn toeplitz(key: &[u8; KEY_LENGTH], data: &[u8]) -> u32 {
     let mut window = u64::from_be_bytes([key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7]]);
-    let mut next = 8;
     let mut hash = 0u32;
-    for byte in data {
+    for (next, byte) in (8..).zip(data) {
         for bit in (0..8).rev() {
             // The window's top half is the key at this bit; all ones or zero instead of a branch.
             let selected = 0u32.wrapping_sub(u32::from(byte >> bit & 1));
@@ -145,8 +144,7 @@ pub fn toeplitz(key: &[u8; KEY_LENGTH], data: &[u8]) -> u32 {
             window <<= 1;
         }
         // Eight bits have moved out at the top; eight of the key follow at the bottom.
-        window |= u64::from(key.get(next).copied().unwrap_or(0));
-        next += 1;
+        window |= u64::from(key.get::<usize>(next).copied().unwrap_or(0));
     }
     hash
 }

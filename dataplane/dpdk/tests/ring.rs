@@ -1,5 +1,7 @@
 //! A `net_ring` port in a real EAL: what is sent is received, and no buffer is lost.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use sluice_dpdk::*;

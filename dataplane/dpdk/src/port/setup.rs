@@ -38,6 +38,14 @@ impl Port {
         let mut state = shared.control();
         let info = shared.info()?;
         shared.check_queues(config, &info)?;
+        // The driver does not check, and loses the packets of what lies outside.
+        if shared.driver == "net_af_xdp" && !pool.is_packed() {
+            let asked = "a pool whose buffers do not lie back to back".to_owned();
+            return Err(shared.unsupported(
+                asked,
+                "use of one whose do (addresses must be virtual: --iova-mode=va)".to_owned(),
+            ));
+        }
         shared.stop(&mut state)?;
         shared.apply(config, &info, &mut state)?;
         // Before the driver can hold a buffer of it.
@@ -199,17 +207,13 @@ impl Shared {
         };
         if config.promiscuous {
             // SAFETY: the port is started.
-            tolerate(
-                self.check("receiving all frames", || unsafe { sys::rte_eth_promiscuous_enable(self.id) }),
-            )?;
+            let enable = || unsafe { sys::rte_eth_promiscuous_enable(self.id) };
+            tolerate(self.check("receiving all frames", enable))?;
         }
         if config.all_multicast {
             // SAFETY: the port is started.
-            tolerate(
-                self.check("receiving all multicast", || unsafe {
-                    sys::rte_eth_allmulticast_enable(self.id)
-                }),
-            )?;
+            let enable = || unsafe { sys::rte_eth_allmulticast_enable(self.id) };
+            tolerate(self.check("receiving all multicast", enable))?;
         }
         Ok(())
     }

@@ -2,16 +2,16 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod both_ways;
+pub mod veth;
+
 use sluice_dpdk::{Eal, EalArgs, Hugepages};
 
 /// Ends the test unless it runs as root: DPDK's files, namespaces and packet sockets need it.
 pub fn require_root() {
     // SAFETY: reads the process's user.
-    assert_eq!(
-        unsafe { libc::geteuid() },
-        0,
-        "this test needs root: run it with sudo or in a container as root"
-    );
+    let user = unsafe { libc::geteuid() };
+    assert_eq!(user, 0, "this test needs root: run it with sudo or in a container as root");
 }
 
 /// An EAL without hugepages, under a prefix of its own.
