@@ -1,9 +1,53 @@
 //! The state of a translator: sessions, bindings, ports, subscribers, TCP tracking, timers. No I/O and no clock of its own.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`types`], [`key`], [`record`] | ticks and indices; what packets are looked up by; the session record |
+//! | [`spec`], `compile`, [`error`], [`config`] | what the operator asked for, checked and compiled |
+//! | [`shared`], `toeplitz`, `ports` | what workers share: owners of extents and blocks, port bitmaps, the worker of a subscriber |
+//! | [`engine`] | what a worker calls; `tables` is the state behind it |
+//! | `create`, `mapping`, `statics`, `expire` | new sessions, bindings and their ports, the end of sessions |
+//! | `index`, `records`, `wheel`, `slab`, `bindings`, `blocks`, `subscribers`, `permissions` | one table each |
+//! | [`tcp`] | the TCP machine and the timers |
+#![deny(unsafe_code)]
 
+mod arena;
+mod bindings;
+mod blocks;
+mod compile;
+pub mod config;
+mod create;
+pub mod engine;
+pub mod error;
+pub mod event;
+mod expire;
+mod hash;
+mod index;
+pub mod key;
+mod mapping;
+mod permissions;
+mod ports;
+mod ranges;
 pub mod record;
+mod records;
+pub mod shared;
+mod slab;
 pub mod spec;
+mod statics;
+mod subscribers;
+mod tables;
+pub mod tcp;
+mod toeplitz;
 pub mod types;
+mod wheel;
 
+pub use config::{Config, Outbound};
+pub use engine::{Engine, EngineStats, Flow};
+pub use error::ConfigError;
+pub use event::{Event, Events};
+pub use key::{InboundTuple, OutboundTuple};
 pub use record::{Fixed, Hot, Route, Session, SessionView};
+pub use shared::{ExternalOwner, Geometry, Shared};
 pub use spec::{Filtering, Limits, PoolSpec, RuleSpec, Spec, StaticSpec, Timers};
-pub use types::{Direction, Kind, KindRealm, Protocol, SessionIndex, Tick, TICKS_PER_SECOND, WorkerId};
+pub use tcp::{TcpState, TimerClass};
+pub use types::{Direction, Kind, KindRealm, Protocol, SessionIndex, TICKS_PER_SECOND, Tick, WorkerId};

@@ -175,7 +175,8 @@ impl Session {
     /// Whether the record holds a live session, as its owner sees it.
     #[inline]
     pub fn is_live(&self) -> bool {
-        self.word(0) & 1 == 0 && self.word(4) != 0
+        let word = self.word(0);
+        word & 1 == 0 && word >> 32 != 0
     }
 
     /// The fixed fields, as the owner sees them. Meaningless unless the record is live.

@@ -50,7 +50,7 @@ impl SessionIndex {
 pub struct WorkerId(pub u8);
 
 impl WorkerId {
-    /// The most workers a gateway has. Higher owner bytes mean free, kernel or static.
+    /// The most workers a gateway has.
     pub const MAX: usize = 64;
 }
 

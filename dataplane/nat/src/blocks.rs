@@ -1,0 +1,240 @@
+//! The port blocks of one worker: whose they are, how full they are, and when they may go back to the pool.
+
+use crate::hash::Rng;
+use crate::ports::{CLEAN_INTERVAL, Ports, Window};
+use crate::shared::Shared;
+use crate::slab::Slab;
+use crate::types::{Protocol, TICKS_PER_SECOND, Tick};
+
+/// No block.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// A block that this worker has claimed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    pub(crate) slot: u32,
+    pub(crate) address: u32,
+    /// Number of the block within its address.
+    pub(crate) number: u16,
+    /// First and last port that the pool gives out of it.
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+    pub(crate) pool: u16,
+    pub(crate) subscriber: u32,
+    /// Next block of the subscriber.
+    pub(crate) next: u32,
+    /// Bindings, by protocol.
+    used: [u16; 3],
+    /// Hold-down in ticks.
+    hold: u32,
+    /// Until when the last freed port rests, if any does.
+    rests: Option<Tick>,
+    /// When resting ports were last looked through.
+    cleaned: Tick,
+    /// In the queue of empty blocks, and the next one there.
+    queued: bool,
+    queue_next: u32,
+    /// What `rests` was when it was queued.
+    queued_until: Option<Tick>,
+}
+
+/// What a new block is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewBlock {
+    pub(crate) slot: u32,
+    pub(crate) address: u32,
+    pub(crate) number: u16,
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+    pub(crate) pool: u16,
+    pub(crate) subscriber: u32,
+    pub(crate) next: u32,
+    pub(crate) hold: u32,
+}
+
+impl Block {
+    fn is_empty(&self) -> bool {
+        self.used == [0; 3]
+    }
+
+    /// Lets rested ports go, unless that was done within `interval`.
+    fn clean(&mut self, shared: &Shared, now: Tick, interval: u32) {
+        if self.rests.is_none() || now.since(self.cleaned) < interval {
+            return;
+        }
+        self.cleaned = now;
+        let all = !self.is_resting(now);
+        Ports::of(&shared.ports, self.slot).clean(self.first, self.last, now, self.hold, all);
+        if all {
+            self.rests = None;
+        }
+    }
+
+    fn is_resting(&self, now: Tick) -> bool {
+        self.rests.is_some_and(|until| until.since(now) > 0)
+    }
+}
+
+/// The blocks of one worker.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    slab: Slab<Block>,
+    /// Blocks that became empty, in that order.
+    queue_head: u32,
+    queue_tail: u32,
+}
+
+impl Blocks {
+    pub(crate) fn new(capacity: u32) -> Self {
+        Self { slab: Slab::new(capacity), queue_head: NONE, queue_tail: NONE }
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.slab.len()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.slab.is_full()
+    }
+
+    pub(crate) fn get(&self, block: u32) -> &Block {
+        self.slab.get(block)
+    }
+
+    /// Enters a block that was just claimed.
+    pub(crate) fn add(&mut self, new: NewBlock, now: Tick) -> Option<u32> {
+        self.slab.insert(Block {
+            slot: new.slot,
+            address: new.address,
+            number: new.number,
+            first: new.first,
+            last: new.last,
+            pool: new.pool,
+            subscriber: new.subscriber,
+            next: new.next,
+            used: [0; 3],
+            hold: new.hold,
+            rests: None,
+            cleaned: now,
+            queued: false,
+            queue_next: NONE,
+            queued_until: None,
+        })
+    }
+
+    /// A free port of a block within a window, at random; not yet taken.
+    pub(crate) fn pick(
+        &mut self,
+        shared: &Shared,
+        block: u32,
+        protocol: Protocol,
+        window: Window,
+        now: Tick,
+        rng: &mut Rng,
+    ) -> Option<u16> {
+        let at = self.slab.get_mut(block);
+        let window = Window { first: window.first.max(at.first), last: window.last.min(at.last), ..window };
+        if window.first > window.last || at.used[protocol.index()] > at.last - at.first {
+            return None;
+        }
+        at.clean(shared, now, TICKS_PER_SECOND);
+        Ports::of(&shared.ports, at.slot).pick(protocol, window, rng)
+    }
+
+    /// Takes a port for a binding.
+    pub(crate) fn take(&mut self, shared: &Shared, block: u32, protocol: Protocol, port: u16) {
+        let at = self.slab.get_mut(block);
+        at.used[protocol.index()] += 1;
+        Ports::of(&shared.ports, at.slot).take(protocol, port);
+    }
+
+    /// Marks a port as never to be given out while the block lasts: a static binding has it.
+    pub(crate) fn withhold(&self, shared: &Shared, block: u32, protocol: Protocol, port: u16) {
+        Ports::of(&shared.ports, self.slab.get(block).slot).take(protocol, port);
+    }
+
+    /// Takes the port of a binding back. `rests` is false only for a port that never served a session.
+    pub(crate) fn give_back(
+        &mut self,
+        shared: &Shared,
+        block: u32,
+        protocol: Protocol,
+        port: u16,
+        now: Tick,
+        rests: bool,
+    ) {
+        let at = self.slab.get_mut(block);
+        at.used[protocol.index()] -= 1;
+        let rests = rests && protocol != Protocol::Tcp && at.hold > 0;
+        if rests {
+            at.clean(shared, now, CLEAN_INTERVAL);
+            at.rests = Some(now.after(at.hold + 1));
+        }
+        Ports::of(&shared.ports, at.slot).give_back(protocol, port, now, rests);
+        self.settle(block);
+    }
+
+    /// Sees to it that a block nobody uses is released.
+    pub(crate) fn settle(&mut self, block: u32) {
+        let at = self.slab.get(block);
+        if at.is_empty() && !at.queued {
+            self.enqueue(block);
+        }
+    }
+
+    fn enqueue(&mut self, block: u32) {
+        let at = self.slab.get_mut(block);
+        at.queued = true;
+        at.queue_next = NONE;
+        at.queued_until = at.rests;
+        match self.queue_tail {
+            NONE => self.queue_head = block,
+            tail => self.slab.get_mut(tail).queue_next = block,
+        }
+        self.queue_tail = block;
+    }
+
+    /// The next block that may be released. Looks at no more than `budget` blocks.
+    ///
+    /// The queue is in the order in which blocks became empty. The front one tells whether any is due, unless it was used
+    /// again meanwhile: then it leaves, or goes to the end with its new time.
+    pub(crate) fn next_rested(&mut self, now: Tick, budget: &mut usize) -> Option<u32> {
+        while *budget > 0 && self.queue_head != NONE {
+            let block = self.queue_head;
+            let at = *self.slab.get(block);
+            if at.is_empty() && at.is_resting(now) && at.queued_until == at.rests {
+                return None;
+            }
+            *budget -= 1;
+            self.dequeue();
+            if at.is_empty() && !at.is_resting(now) {
+                return Some(block);
+            }
+            if at.is_empty() {
+                self.enqueue(block);
+            }
+        }
+        None
+    }
+
+    fn dequeue(&mut self) {
+        let at = self.slab.get_mut(self.queue_head);
+        at.queued = false;
+        self.queue_head = at.queue_next;
+        if self.queue_head == NONE {
+            self.queue_tail = NONE;
+        }
+    }
+
+    /// Gives a block back to the pool. The caller has unlinked it from its subscriber.
+    pub(crate) fn release(&mut self, shared: &Shared, block: u32) {
+        let at = *self.slab.get(block);
+        Ports::of(&shared.ports, at.slot).clear(at.first, at.last);
+        shared.release_block(at.slot, at.number);
+        self.slab.remove(block);
+    }
+
+    pub(crate) fn set_next(&mut self, block: u32, next: u32) {
+        self.slab.get_mut(block).next = next;
+    }
+}

@@ -1,0 +1,298 @@
+//! A compiled configuration: immutable, one a generation, read by all workers.
+
+use sluice_packet::{DropReason, Prefix64, is_global_v4, is_routable_unicast_v4};
+
+use crate::ranges::RangeSet;
+use crate::spec::{Filtering, Limits, Timers};
+use crate::types::{Kind, KindRealm, Protocol};
+
+/// What is to be done with a packet from inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outbound {
+    /// Routed as it is.
+    Native,
+    /// Translated: what its [`crate::OutboundTuple`] needs beside the packet's own fields.
+    Translate {
+        /// Kind and realm.
+        kind_realm: KindRealm,
+        /// Translation prefix; 0 for NAT44.
+        prefix64: u8,
+        /// IPv4 destination.
+        remote: u32,
+    },
+    /// Dropped.
+    Drop(DropReason),
+}
+
+/// A compiled rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) id: u16,
+    pub(crate) kind_realm: KindRealm,
+    pub(crate) prefix64: u8,
+    pub(crate) sources: Sources,
+    pub(crate) except: RangeSet<u32>,
+    pub(crate) interfaces: Vec<u16>,
+    pub(crate) pool: u16,
+    pub(crate) filtering: [Filtering; 3],
+    /// Non-global addresses may be reached through the rule's prefix.
+    pub(crate) any_remote: bool,
+}
+
+/// Whom a rule serves.
+#[derive(Clone, Debug)]
+pub(crate) enum Sources {
+    All,
+    V4(RangeSet<u32>),
+    V6(RangeSet<u128>),
+}
+
+impl Sources {
+    #[inline]
+    fn contain(&self, inside: u128) -> bool {
+        match self {
+            Self::All => true,
+            Self::V4(set) => set.contains(inside as u32),
+            Self::V6(set) => set.contains(inside),
+        }
+    }
+}
+
+impl Rule {
+    #[inline]
+    fn on(&self, interface: Option<u16>) -> bool {
+        self.interfaces.is_empty() || interface.is_none_or(|number| self.interfaces.contains(&number))
+    }
+}
+
+/// A destination prefix of some NAT64 rules, for one realm and set of interfaces.
+#[derive(Clone, Debug)]
+pub(crate) struct PrefixEntry {
+    pub(crate) prefix: Prefix64,
+    pub(crate) id: u8,
+    pub(crate) realm: u8,
+    pub(crate) interfaces: Vec<u16>,
+    pub(crate) any_remote: bool,
+}
+
+/// A compiled pool.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    /// Stable over generations.
+    pub(crate) id: u16,
+    pub(crate) name: String,
+    /// Addresses with their slots, sorted.
+    pub(crate) addresses: Vec<(u32, u32)>,
+    pub(crate) port_min: u16,
+    pub(crate) port_max: u16,
+    /// Logarithm of the block size.
+    pub(crate) shift: u8,
+    /// Ticks.
+    pub(crate) hold: u32,
+    pub(crate) parity: bool,
+}
+
+/// A run of pool addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    pub(crate) first: u32,
+    pub(crate) last: u32,
+    pub(crate) pool: u16,
+    /// Position of the first address in [`Pool::addresses`].
+    pub(crate) start: u32,
+}
+
+/// A compiled static binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Static {
+    pub(crate) protocol: Protocol,
+    pub(crate) external: u32,
+    pub(crate) external_port: u16,
+    pub(crate) kind_realm: KindRealm,
+    pub(crate) inside: u128,
+    pub(crate) inside_port: u16,
+    pub(crate) rule: u16,
+    pub(crate) prefix64: u8,
+    pub(crate) worker: u8,
+}
+
+impl Static {
+    pub(crate) fn key(&self) -> (u32, u16, Protocol) {
+        (self.external, self.external_port, self.protocol)
+    }
+}
+
+/// A compiled configuration. Built by [`crate::Shared::compile`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) generation: u16,
+    pub(crate) limits: Limits,
+    pub(crate) timers: Timers,
+    /// Bits of an IPv6 address that make a subscriber.
+    pub(crate) subscriber_mask: u128,
+    /// Longest prefix first.
+    pub(crate) prefixes: Vec<PrefixEntry>,
+    /// By id; id 0 is never a prefix.
+    pub(crate) prefix_ids: Vec<Option<Prefix64>>,
+    pub(crate) rules: Vec<Rule>,
+    /// Sources of all NAT44 rules that list some.
+    pub(crate) nat44_inside: RangeSet<u32>,
+    pub(crate) pools: Vec<Pool>,
+    /// Pool addresses, sorted.
+    pub(crate) spans: Vec<Span>,
+    pub(crate) external: RangeSet<u32>,
+    /// Sorted by [`Static::key`].
+    pub(crate) statics: Vec<Static>,
+    pub(crate) static_addresses: RangeSet<u32>,
+    /// Where the search for unused ids goes on: rules, pools, prefixes. Ids are given out in turn so that one is not
+    /// given again while a session may still carry it.
+    pub(crate) next_ids: [u16; 3],
+}
+
+impl Config {
+    /// Its generation.
+    pub fn generation(&self) -> u16 {
+        self.generation
+    }
+
+    /// Limits of a subscriber.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Timers.
+    pub fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    /// The translation prefix with an id. An id stays with its prefix over generations.
+    #[inline]
+    pub fn prefix64(&self, id: u8) -> Option<&Prefix64> {
+        self.prefix_ids.get(usize::from(id))?.as_ref()
+    }
+
+    /// Position in [`crate::Spec::rules`] of the rule with an id, as in a session record.
+    pub fn rule_position(&self, id: u16) -> Option<usize> {
+        self.rules.iter().position(|rule| rule.id == id)
+    }
+
+    /// What to do with an IPv6 packet from inside. Cheap: no walk over rules or sources.
+    #[inline]
+    pub fn outbound_v6(&self, source: u128, destination: u128, interface: u16) -> Outbound {
+        let mut inside_some = false;
+        for entry in &self.prefixes {
+            if !entry.prefix.contains(destination) {
+                continue;
+            }
+            inside_some = true;
+            if !entry.interfaces.is_empty() && !entry.interfaces.contains(&interface) {
+                continue;
+            }
+            return self.to_prefix(entry, source, destination);
+        }
+        if inside_some { Outbound::Drop(DropReason::NoRule) } else { Outbound::Native }
+    }
+
+    #[inline]
+    fn to_prefix(&self, entry: &PrefixEntry, source: u128, destination: u128) -> Outbound {
+        //= conformance XLT-03
+        if self.prefixes.iter().any(|other| other.prefix.contains(source)) {
+            return Outbound::Drop(DropReason::SourceInPref64);
+        }
+        //= conformance ADDR-11
+        let remote = match entry.prefix.extract(destination) {
+            Ok(remote) => remote,
+            Err(reason) => return Outbound::Drop(reason),
+        };
+        //= conformance ADDR-19
+        if !is_routable_unicast_v4(remote) {
+            return Outbound::Drop(DropReason::EmbeddedAddressIllegal);
+        }
+        //= conformance ADDR-13, ADDR-14
+        if entry.prefix.is_well_known() && !entry.any_remote && !is_global_v4(remote) {
+            return Outbound::Drop(DropReason::WellKnownPrefixNonGlobal);
+        }
+        Outbound::Translate {
+            kind_realm: KindRealm::new(Kind::Nat64, entry.realm),
+            prefix64: entry.id,
+            remote,
+        }
+    }
+
+    /// What to do with an IPv4 packet whose destination is no external address.
+    //= conformance N44-18, N44-21
+    #[inline]
+    pub fn outbound_v4(&self, source: u32, destination: u32, interface: u16) -> Outbound {
+        for rule in &self.rules {
+            if rule.kind_realm.kind() == Some(Kind::Nat44)
+                && rule.on(Some(interface))
+                && rule.sources.contain(u128::from(source))
+                && !rule.except.contains(destination)
+            {
+                if self.nat44_inside.contains(destination) {
+                    return Outbound::Native;
+                }
+                return Outbound::Translate { kind_realm: rule.kind_realm, prefix64: 0, remote: destination };
+            }
+        }
+        Outbound::Native
+    }
+
+    /// Whether an address is a pool address or the external side of a static binding.
+    #[inline]
+    pub fn is_external(&self, address: u32) -> bool {
+        self.external.contains(address)
+    }
+
+    /// The first rule that serves a flow. Without interface, any will do.
+    pub(crate) fn rule(
+        &self,
+        kind_realm: KindRealm,
+        prefix64: u8,
+        inside: u128,
+        remote: u32,
+        interface: Option<u16>,
+    ) -> Option<&Rule> {
+        self.rules.iter().find(|rule| {
+            rule.kind_realm == kind_realm
+                && rule.prefix64 == prefix64
+                && rule.on(interface)
+                && rule.sources.contain(inside)
+                && !rule.except.contains(remote)
+        })
+    }
+
+    pub(crate) fn rule_by_id(&self, id: u16) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.id == id)
+    }
+
+    /// The part of an inside address that makes the subscriber (MAP-05).
+    pub(crate) fn subscriber(&self, kind_realm: KindRealm, inside: u128) -> u128 {
+        match kind_realm.kind() {
+            Some(Kind::Nat64) => inside & self.subscriber_mask,
+            _ => inside,
+        }
+    }
+
+    /// Pool and slot of an address.
+    #[inline]
+    pub(crate) fn locate(&self, address: u32) -> Option<(&Pool, u32)> {
+        let after = self.spans.partition_point(|span| span.first <= address);
+        let span = self.spans.get(after.checked_sub(1)?)?;
+        if address > span.last {
+            return None;
+        }
+        let pool = &self.pools[usize::from(span.pool)];
+        Some((pool, pool.addresses[(span.start + (address - span.first)) as usize].1))
+    }
+
+    /// The static binding at an external address and port.
+    #[inline]
+    pub(crate) fn static_at(&self, protocol: Protocol, external: u32, port: u16) -> Option<&Static> {
+        if !self.static_addresses.contains(external) {
+            return None;
+        }
+        let at = self.statics.binary_search_by_key(&(external, port, protocol), Static::key).ok()?;
+        Some(&self.statics[at])
+    }
+}

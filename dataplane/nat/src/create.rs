@@ -1,0 +1,360 @@
+//! New sessions: which rule serves a packet, whether it may open one, and with which binding.
+
+use sluice_packet::{DropReason, is_global_v4};
+
+use crate::bindings::{Binding, ExternalKey, InsideKey, STATIC};
+use crate::config::{Config, Rule};
+use crate::engine::Flow;
+use crate::event::Events;
+use crate::key::{InboundTuple, OutboundTuple};
+use crate::spec::Filtering;
+use crate::tables::{Opening, Tables};
+use crate::tcp::Segment;
+use crate::types::{Direction, Kind, Protocol, SessionIndex, Tick};
+
+/// An outbound packet and what its flow needs.
+#[derive(Clone, Copy)]
+struct Service<'a> {
+    rule: &'a Rule,
+    binding: Option<u32>,
+}
+
+impl Tables {
+    /// A packet from inside that no session knew.
+    pub(crate) fn new_outbound(
+        &mut self,
+        config: &Config,
+        tuple: &OutboundTuple,
+        interface: u16,
+        tcp_flags: u8,
+        now: Tick,
+        events: &mut impl Events,
+    ) -> Result<Flow, DropReason> {
+        self.now = now;
+        self.flush(events);
+        let segment = Segment::from_flags(tcp_flags);
+        let is_tcp = tuple.protocol == Protocol::Tcp;
+        //= conformance N64-TCP-36
+        if is_tcp && segment == Segment::Illegal {
+            return Err(DropReason::TcpFlagsIllegal);
+        }
+        // An earlier packet of the same batch may have made the session.
+        if let Some(number) = self.find_outbound(tuple) {
+            self.touch(config, number, Direction::Outbound, tcp_flags, now)?;
+            return Ok(Flow { session: SessionIndex(number), fixed: self.record(number).fixed() });
+        }
+        let service = self.serve(config, tuple, interface)?;
+        let remote = (tuple.remote, tuple.remote_port);
+        if is_tcp && segment != Segment::Syn {
+            //= conformance N64-TCP-08, N64-TCP-09, N64-TCP-44
+            let binding = service.binding.ok_or(DropReason::TcpNoSession)?;
+            let fixed = self.fixed(config, binding, (tuple.prefix64, service.rule.id), remote);
+            return Ok(Flow { session: SessionIndex::NONE, fixed });
+        }
+        let made = self.open_outbound(config, tuple, service, now, events);
+        if let Err((reason, subscriber)) = made {
+            let subscriber = subscriber.filter(|&number| !self.is_new(number));
+            self.report(reason, (tuple.kind_realm, tuple.inside), subscriber, now, events);
+        }
+        if let Err((_, Some(subscriber))) = made {
+            self.subscribers.drop_if_idle(subscriber);
+        }
+        made.map_err(|(reason, _)| reason)
+    }
+
+    /// Whether a subscriber has nothing yet, and will be forgotten when its first session fails.
+    fn is_new(&self, subscriber: u32) -> bool {
+        let subscriber = self.subscribers.get(subscriber);
+        subscriber.sessions == 0 && subscriber.blocks == 0
+    }
+
+    /// Makes the session. An error comes with the subscriber, once that is known.
+    fn open_outbound(
+        &mut self,
+        config: &Config,
+        tuple: &OutboundTuple,
+        service: Service<'_>,
+        now: Tick,
+        events: &mut impl Events,
+    ) -> Result<Flow, (DropReason, Option<u32>)> {
+        let subscriber = match service.binding {
+            Some(binding) => self.subscriber_of(self.bindings.get(binding)),
+            None => {
+                let prefix = config.subscriber(tuple.kind_realm, tuple.inside);
+                let rate = config.limits.new_sessions_per_second;
+                //= conformance LIM-14
+                self.subscribers
+                    .find_or_add(tuple.kind_realm, prefix, rate, now)
+                    .ok_or((DropReason::SubscriberTableFull, None))?
+            }
+        };
+        let with = |reason| (reason, Some(subscriber));
+        self.admit(config, subscriber, Direction::Outbound, now).map_err(with)?;
+        let number = self.take_record().map_err(with)?;
+        let binding = match service.binding {
+            Some(binding) => Ok(binding),
+            None => self.bind(config, service.rule, subscriber, tuple, now, events),
+        };
+        let binding = match binding {
+            Ok(binding) => binding,
+            Err(reason) => {
+                self.give_back_record(number);
+                return Err(with(reason));
+            }
+        };
+        let opening = Opening {
+            binding,
+            subscriber,
+            rule: service.rule.id,
+            prefix64: tuple.prefix64,
+            remote: tuple.remote,
+            remote_port: tuple.remote_port,
+            direction: Direction::Outbound,
+            filtering: service.rule.filtering[tuple.protocol.index()],
+        };
+        match self.open(config, number, &opening, now) {
+            Ok(fixed) => Ok(Flow { session: SessionIndex(number), fixed }),
+            Err(reason) => {
+                self.give_back_record(number);
+                //= conformance MAP-14
+                if service.binding.is_none() {
+                    self.unbind(binding, now, false, events);
+                }
+                Err(with(reason))
+            }
+        }
+    }
+
+    /// The rule that serves an outbound packet, and the binding that its source has already.
+    fn serve<'a>(
+        &mut self,
+        config: &'a Config,
+        tuple: &OutboundTuple,
+        interface: u16,
+    ) -> Result<Service<'a>, DropReason> {
+        let mut key = InsideKey {
+            kind_realm: tuple.kind_realm,
+            protocol: tuple.protocol,
+            inside: tuple.inside,
+            inside_port: tuple.inside_port,
+            pool: STATIC,
+        };
+        let fixed = if self.statics == 0 { None } else { self.bindings.by_inside(&key) };
+        if let Some(binding) = fixed {
+            let rule = config.rule_by_id(self.bindings.get(binding).rule).ok_or(DropReason::NoRule)?;
+            check_remote(config, rule, tuple.prefix64, tuple.remote)?;
+            return Ok(Service { rule, binding: Some(binding) });
+        }
+        let rule = config
+            .rule(tuple.kind_realm, tuple.prefix64, tuple.inside, tuple.remote, Some(interface))
+            .ok_or(DropReason::NoRule)?;
+        check_remote(config, rule, tuple.prefix64, tuple.remote)?;
+        key.pool = config.pools[usize::from(rule.pool)].id;
+        let mut binding = self.bindings.by_inside(&key);
+        if let Some(number) = binding
+            && !self.fits(config, self.bindings.get(number))
+        {
+            // Its address left the pool; the sessions follow when they are looked at.
+            self.bindings.retire(number);
+            binding = None;
+        }
+        Ok(Service { rule, binding })
+    }
+
+    /// Whether a dynamic binding could be made under the current configuration.
+    pub(crate) fn fits(&self, config: &Config, binding: &Binding) -> bool {
+        let block = self.blocks.get(binding.home);
+        let Some((pool, slot)) = config.locate(binding.external) else { return false };
+        pool.id == binding.pool
+            && slot == block.slot
+            && (pool.port_min..=pool.port_max).contains(&binding.external_port)
+            && config.static_at(binding.protocol, binding.external, binding.external_port).is_none()
+    }
+
+    /// The rule that serves a session of a binding with a remote address, if its binding still stands.
+    pub(crate) fn rule_of<'a>(
+        &self,
+        config: &'a Config,
+        binding: &Binding,
+        prefix64: u8,
+        remote: u32,
+    ) -> Option<&'a Rule> {
+        if binding.retired {
+            return None;
+        }
+        if binding.is_static() {
+            let v6 = binding.kind_realm.kind() == Some(Kind::Nat64);
+            return config.rule_by_id(binding.rule).filter(|_| !v6 || config.prefix64(prefix64).is_some());
+        }
+        let rule = config.rule(binding.kind_realm, prefix64, binding.inside(), remote, None)?;
+        (config.pools[usize::from(rule.pool)].id == binding.pool && self.fits(config, binding))
+            .then_some(rule)
+    }
+
+    /// Limits of the subscriber: sessions, then rate.
+    fn admit(
+        &mut self,
+        config: &Config,
+        number: u32,
+        direction: Direction,
+        now: Tick,
+    ) -> Result<(), DropReason> {
+        let subscriber = self.subscribers.get_mut(number);
+        //= conformance LIM-04, LIM-11, LIM-15
+        if subscriber.sessions >= config.limits.max_sessions {
+            return Err(DropReason::SubscriberSessions);
+        }
+        //= conformance LIM-03
+        if !subscriber.may_open(direction, config.limits.new_sessions_per_second, now) {
+            return Err(DropReason::SubscriberRate);
+        }
+        Ok(())
+    }
+
+    /// A free record, if this worker may have more sessions.
+    fn take_record(&mut self) -> Result<u32, DropReason> {
+        //= conformance MAP-12, LIM-05, LIM-09
+        if self.live >= self.max_sessions {
+            return Err(DropReason::SessionTableFull);
+        }
+        self.records.take(&self.shared).ok_or(DropReason::SessionTableFull)
+    }
+
+    fn give_back_record(&mut self, number: u32) {
+        self.records.give_back(&self.shared, number);
+    }
+
+    /// A packet from outside that no session knew.
+    pub(crate) fn new_inbound(
+        &mut self,
+        config: &Config,
+        tuple: &InboundTuple,
+        tcp_flags: u8,
+        now: Tick,
+        events: &mut impl Events,
+    ) -> Result<Flow, DropReason> {
+        self.now = now;
+        self.flush(events);
+        let segment = Segment::from_flags(tcp_flags);
+        let is_tcp = tuple.protocol == Protocol::Tcp;
+        //= conformance N64-TCP-36
+        if is_tcp && segment == Segment::Illegal {
+            return Err(DropReason::TcpFlagsIllegal);
+        }
+        if let Some(number) = self.find_inbound(tuple) {
+            self.touch(config, number, Direction::Inbound, tcp_flags, now)?;
+            return Ok(Flow { session: SessionIndex(number), fixed: self.record(number).fixed() });
+        }
+        //= conformance N64-UDP-09, N64-ICMP-06, N64-TCP-02, N64-TCP-09, N64-TCP-40, MAP-03
+        let unknown = match (is_tcp, segment) {
+            (true, Segment::Syn) => DropReason::UnsolicitedSyn,
+            (true, _) => DropReason::TcpNoSession,
+            _ => DropReason::NoBinding,
+        };
+        let key = ExternalKey {
+            protocol: tuple.protocol,
+            external: tuple.external,
+            external_port: tuple.external_port,
+        };
+        let number = self.bindings.by_external(&key).ok_or(unknown)?;
+        let binding = *self.bindings.get(number);
+        if let Some(flow) = self.under_other_prefix(config, &binding, tuple, tcp_flags, now)? {
+            return Ok(flow);
+        }
+        let rule = self.rule_of(config, &binding, binding.prefix64, tuple.remote).ok_or(unknown)?;
+        check_remote(config, rule, binding.prefix64, tuple.remote)?;
+        let filtering = rule.filtering[tuple.protocol.index()];
+        let allowed = match filtering {
+            //= conformance N64-UDP-10, N64-ICMP-08, MAP-07
+            Filtering::EndpointIndependent => true,
+            //= conformance N64-UDP-11, N64-ICMP-07, N64-TCP-06, MAP-08
+            Filtering::AddressDependent => self.permissions.allows(number, tuple.remote),
+            //= conformance MAP-09
+            // A session to that address and port would have been found.
+            Filtering::AddressAndPortDependent => false,
+        };
+        //= conformance N64-UDP-14, MAP-20
+        if !allowed {
+            return Err(DropReason::Filtered);
+        }
+        if is_tcp && segment != Segment::Syn {
+            //= conformance N64-TCP-08
+            let to = (tuple.remote, tuple.remote_port);
+            let fixed = self.fixed(config, number, (binding.prefix64, rule.id), to);
+            return Ok(Flow { session: SessionIndex::NONE, fixed });
+        }
+        let subscriber = self.subscriber_of(&binding);
+        let opening = Opening {
+            binding: number,
+            subscriber,
+            rule: rule.id,
+            prefix64: binding.prefix64,
+            remote: tuple.remote,
+            remote_port: tuple.remote_port,
+            direction: Direction::Inbound,
+            filtering,
+        };
+        let made = self.open_inbound(config, &opening, now);
+        if let Err(reason) = made {
+            let inside = (binding.kind_realm, binding.inside());
+            self.report(reason, inside, Some(subscriber), now, events);
+        }
+        made
+    }
+
+    fn open_inbound(&mut self, config: &Config, opening: &Opening, now: Tick) -> Result<Flow, DropReason> {
+        self.admit(config, opening.subscriber, Direction::Inbound, now)?;
+        let number = self.take_record()?;
+        match self.open(config, number, opening, now) {
+            Ok(fixed) => Ok(Flow { session: SessionIndex(number), fixed }),
+            Err(reason) => {
+                self.give_back_record(number);
+                Err(reason)
+            }
+        }
+    }
+
+    /// With several prefixes, a session may have lost its inbound entry to one that is now gone: it gets it back.
+    fn under_other_prefix(
+        &mut self,
+        config: &Config,
+        binding: &Binding,
+        tuple: &InboundTuple,
+        tcp_flags: u8,
+        now: Tick,
+    ) -> Result<Option<Flow>, DropReason> {
+        if config.prefixes.len() < 2 || binding.kind_realm.kind() != Some(Kind::Nat64) {
+            return Ok(None);
+        }
+        for entry in &config.prefixes {
+            let outbound = OutboundTuple {
+                kind_realm: binding.kind_realm,
+                protocol: binding.protocol,
+                inside: binding.inside(),
+                inside_port: binding.inside_port,
+                remote: tuple.remote,
+                remote_port: tuple.remote_port,
+                prefix64: entry.id,
+            };
+            let Some(number) = self.find_outbound(&outbound) else { continue };
+            let fixed = self.record(number).fixed();
+            if (fixed.external, fixed.external_port) != (tuple.external, tuple.external_port) {
+                continue;
+            }
+            self.enter_inbound(number);
+            self.touch(config, number, Direction::Inbound, tcp_flags, now)?;
+            return Ok(Some(Flow { session: SessionIndex(number), fixed }));
+        }
+        Ok(None)
+    }
+}
+
+/// The well-known prefix stands for global addresses only, in both directions.
+//= conformance ADDR-13, ADDR-14, ADDR-15
+fn check_remote(config: &Config, rule: &Rule, prefix64: u8, remote: u32) -> Result<(), DropReason> {
+    let well_known = config.prefix64(prefix64).is_some_and(sluice_packet::Prefix64::is_well_known);
+    if well_known && !rule.any_remote && !is_global_v4(remote) {
+        return Err(DropReason::WellKnownPrefixNonGlobal);
+    }
+    Ok(())
+}

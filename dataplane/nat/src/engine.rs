@@ -1,0 +1,169 @@
+//! The engine: what a worker asks for each packet. One a worker; all memory is reserved when it is made.
+
+use std::sync::Arc;
+
+use sluice_packet::DropReason;
+
+use crate::config::Config;
+use crate::event::Events;
+use crate::key::{InboundTuple, OutboundTuple};
+use crate::record::{Fixed, Session};
+use crate::shared::Shared;
+use crate::tables::Tables;
+use crate::types::{Direction, SessionIndex, Tick, WorkerId};
+
+/// How a packet is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Its session; [`SessionIndex::NONE`]: translate this packet, no state was made (N64-TCP-08).
+    pub session: SessionIndex,
+    /// The session's fields, or what they would be.
+    pub fixed: Fixed,
+}
+
+/// How much an engine holds, and could.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Live sessions.
+    pub sessions: u32,
+    /// Sessions that this worker may have.
+    pub session_capacity: u32,
+    /// Bindings, static ones and those that wait for their last session included.
+    pub bindings: u32,
+    /// Bindings that there is room for.
+    pub binding_capacity: u32,
+    /// Subscribers that have sessions, port blocks or static bindings.
+    pub subscribers: u32,
+    /// Subscribers that there is room for.
+    pub subscriber_capacity: u32,
+    /// Port blocks claimed, resting ones included.
+    pub port_blocks: u32,
+    /// Static bindings of the last configuration that found no room in the table.
+    pub statics_failed: u32,
+}
+
+/// State of one worker under its current configuration.
+#[derive(Debug)]
+pub struct Engine {
+    config: Arc<Config>,
+    tables: Tables,
+}
+
+impl Engine {
+    /// An engine for a worker.
+    pub fn new(shared: Arc<Shared>, worker: WorkerId, config: Arc<Config>) -> Self {
+        let mut tables = Tables::new(shared, worker, &config);
+        tables.set_config(None, &config);
+        Self { config, tables }
+    }
+
+    /// The configuration in use.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Changes to another generation. Sessions are checked against it when a packet or a timer looks at them, and by
+    /// [`Engine::expire`] in the background.
+    pub fn set_config(&mut self, config: Arc<Config>) {
+        self.tables.set_config(Some(&self.config), &config);
+        self.config = config;
+    }
+
+    /// Sessions of outbound packets. `found` is as long as `tuples`; a miss is [`SessionIndex::NONE`].
+    #[inline]
+    pub fn find_outbound(&self, tuples: &[OutboundTuple], found: &mut [SessionIndex]) {
+        let tables = &self.tables;
+        let hash = |tuple: &OutboundTuple| tuple.hash(&tables.seed);
+        tables.find_batch(&tables.outbound, tuples, found, hash, OutboundTuple::matches);
+    }
+
+    /// Sessions of inbound packets. `found` is as long as `tuples`; a miss is [`SessionIndex::NONE`].
+    #[inline]
+    pub fn find_inbound(&self, tuples: &[InboundTuple], found: &mut [SessionIndex]) {
+        let tables = &self.tables;
+        let hash = |tuple: &InboundTuple| tuple.hash(&tables.seed);
+        tables.find_batch(&tables.inbound, tuples, found, hash, InboundTuple::matches);
+    }
+
+    /// The record of a session.
+    #[inline]
+    pub fn session(&self, index: SessionIndex) -> &'static Session {
+        self.tables.record(index.0)
+    }
+
+    /// Takes note of a packet of a session: TCP state, timer, last-seen, configuration.
+    ///
+    /// # Errors
+    /// Why the packet is to be dropped: the session no longer stands under the configuration and was deleted, or the
+    /// segment is one that no stack sends.
+    #[inline]
+    pub fn established(
+        &mut self,
+        session: SessionIndex,
+        direction: Direction,
+        tcp_flags: u8,
+        now: Tick,
+    ) -> Result<(), DropReason> {
+        self.tables.touch(&self.config, session.0, direction, tcp_flags, now)
+    }
+
+    /// Takes an outbound packet that [`Engine::find_outbound`] did not find.
+    ///
+    /// # Errors
+    /// Why the packet is to be dropped. Nothing that existed is touched.
+    pub fn new_outbound(
+        &mut self,
+        tuple: &OutboundTuple,
+        interface: u16,
+        tcp_flags: u8,
+        now: Tick,
+        events: &mut impl Events,
+    ) -> Result<Flow, DropReason> {
+        self.tables.new_outbound(&self.config, tuple, interface, tcp_flags, now, events)
+    }
+
+    /// Takes an inbound packet that [`Engine::find_inbound`] did not find.
+    ///
+    /// # Errors
+    /// Why the packet is to be dropped. Nothing that existed is touched.
+    pub fn new_inbound(
+        &mut self,
+        tuple: &InboundTuple,
+        tcp_flags: u8,
+        now: Tick,
+        events: &mut impl Events,
+    ) -> Result<Flow, DropReason> {
+        self.tables.new_inbound(&self.config, tuple, tcp_flags, now, events)
+    }
+
+    /// Housekeeping: timers, resting blocks, sessions of older configurations. Looks at no more than `budget` records and
+    /// says at how many it looked; if that is the budget, there may be more to do.
+    pub fn expire(&mut self, now: Tick, budget: usize, events: &mut impl Events) -> usize {
+        self.tables.expire(&self.config, now, budget, events)
+    }
+
+    /// Deletes a session at an operator's wish. Nothing happens if it is not live.
+    //= conformance MAP-15
+    pub fn delete(&mut self, session: SessionIndex, now: Tick, events: &mut impl Events) {
+        self.tables.flush(events);
+        let live = self.tables.sessions.get(session.0 as usize).is_some_and(Session::is_live);
+        if live && self.tables.records.owns(session.0) {
+            self.tables.close(session.0, now, events);
+        }
+    }
+
+    /// How much there is.
+    pub fn stats(&self) -> EngineStats {
+        let tables = &self.tables;
+        EngineStats {
+            sessions: tables.live,
+            session_capacity: tables.max_sessions,
+            bindings: tables.bindings.len(),
+            binding_capacity: tables.bindings.capacity(),
+            subscribers: tables.subscribers.len(),
+            subscriber_capacity: tables.subscribers.capacity(),
+            port_blocks: tables.blocks.len(),
+            statics_failed: tables.statics_failed,
+        }
+    }
+}

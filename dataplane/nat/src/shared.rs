@@ -1,0 +1,279 @@
+//! What all workers share: who owns which extent of records, which port block, and the state of the ports in it.
+//!
+//! Nothing here is touched for an established session. Claims are compare-and-swap on one byte; what stands behind a
+//! claimed byte is written by the owner only.
+//!
+//! A *slot* is the place of a pool address in these tables. Slots outlive configurations: an address that stays keeps its
+//! slot, one that was removed keeps it until its last block has been released.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use crate::arena::zeroed;
+use crate::config::{Config, Pool};
+use crate::error::ConfigError;
+use crate::hash::{HashSeed, Rng};
+use crate::ports;
+use crate::record::Session;
+use crate::toeplitz::{KEY_BYTES, Toeplitz};
+use crate::types::{Kind, KindRealm, Protocol, WorkerId};
+
+/// Records of an extent.
+pub(crate) const EXTENT: u32 = 4096;
+/// Blocks of an address at the smallest block size.
+const BLOCKS: usize = 65_536 / 64;
+/// Entries of the table from hash to worker.
+const TABLE: usize = 128;
+/// An owner byte nobody has claimed; worker n writes n + 1. Zero, so that untouched tables cost no memory.
+const FREE: u8 = 0;
+/// Mark of a used slot identity.
+const USED: u64 = 1 << 63;
+
+/// Sizes and secrets, fixed for the life of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Geometry {
+    /// Workers, 1 to [`WorkerId::MAX`].
+    pub workers: u8,
+    /// Pool addresses that there is room for.
+    pub max_addresses: u32,
+    /// Random: seeds the hashes, the worker function and the choice of ports.
+    pub seed: [u64; 4],
+}
+
+impl Default for Geometry {
+    fn default() -> Self {
+        Self { workers: 1, max_addresses: 4096, seed: [0; 4] }
+    }
+}
+
+/// Who serves an external address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExternalOwner {
+    /// No external address.
+    NotExternal,
+    /// A port of a pool, in a block that nobody has.
+    Free,
+    /// The worker that has the block.
+    Worker(WorkerId),
+    /// A port that is never given out: the box's own, if the address is.
+    Kernel,
+    /// A static binding, and the worker of its subscriber.
+    Static(WorkerId),
+}
+
+/// One a process, shared by all workers.
+#[derive(Debug)]
+pub struct Shared {
+    sessions: &'static [Session],
+    geometry: Geometry,
+    toeplitz: Toeplitz,
+    /// Owner of each extent.
+    extents: Box<[AtomicU8]>,
+    /// Address and block size of each slot: bit 63 set, shift in bits 32..40, address below.
+    identities: Box<[AtomicU64]>,
+    /// Blocks that are not free, by slot.
+    claimed: Box<[AtomicU32]>,
+    /// Owner of each block, [`BLOCKS`] a slot.
+    owners: Box<[AtomicU8]>,
+    /// See [`ports`].
+    pub(crate) ports: Box<[AtomicU64]>,
+}
+
+impl Shared {
+    /// Tables for a region of session records. Memory is reserved here and touched when used.
+    pub fn new(sessions: &'static [Session], geometry: Geometry) -> Arc<Self> {
+        let geometry = Geometry {
+            workers: geometry.workers.clamp(1, WorkerId::MAX as u8),
+            max_addresses: geometry.max_addresses.max(1),
+            ..geometry
+        };
+        let mut rng = Rng::new(geometry.seed.map(|word| word ^ 0x7370_7265_6164), u8::MAX);
+        let mut key = [0; KEY_BYTES];
+        key.as_chunks_mut::<8>().0.iter_mut().for_each(|chunk| *chunk = rng.next().to_be_bytes());
+        let addresses = geometry.max_addresses as usize;
+        Arc::new(Self {
+            sessions,
+            geometry,
+            toeplitz: Toeplitz::new(key),
+            extents: zeroed(sessions.len().div_ceil(EXTENT as usize)),
+            identities: zeroed(addresses),
+            claimed: zeroed(addresses),
+            owners: zeroed(addresses * BLOCKS),
+            ports: zeroed(addresses * ports::WORDS_PER_SLOT),
+        })
+    }
+
+    /// The records.
+    pub fn sessions(&self) -> &'static [Session] {
+        self.sessions
+    }
+
+    /// Number of workers.
+    pub fn workers(&self) -> u8 {
+        self.geometry.workers
+    }
+
+    /// Sizes and secrets.
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    pub(crate) fn max_addresses(&self) -> u32 {
+        self.geometry.max_addresses
+    }
+
+    pub(crate) fn hash_seed(&self) -> HashSeed {
+        HashSeed::new(self.geometry.seed)
+    }
+
+    /// The Toeplitz key, for network cards that can be told to spread subscribers as [`Shared::subscriber_worker`] does.
+    pub fn toeplitz_key(&self) -> &[u8; KEY_BYTES] {
+        self.toeplitz.key()
+    }
+
+    /// The worker that owns a subscriber: hash of its prefix, through a fixed table of 128 entries.
+    pub fn subscriber_worker(&self, config: &Config, kind_realm: KindRealm, inside: u128) -> WorkerId {
+        let subscriber = config.subscriber(kind_realm, inside);
+        let hash = match kind_realm.kind() {
+            Some(Kind::Nat64) => self.toeplitz.v6(subscriber),
+            _ => self.toeplitz.v4(subscriber as u32),
+        };
+        WorkerId((hash as usize % TABLE % usize::from(self.geometry.workers)) as u8)
+    }
+
+    /// Who serves an external address and port.
+    pub fn external_owner(
+        &self,
+        config: &Config,
+        protocol: Protocol,
+        external: u32,
+        port: u16,
+    ) -> ExternalOwner {
+        if let Some(binding) = config.static_at(protocol, external, port) {
+            return ExternalOwner::Static(WorkerId(binding.worker));
+        }
+        let Some((pool, slot)) = config.locate(external) else {
+            return if config.is_external(external) {
+                ExternalOwner::Kernel
+            } else {
+                ExternalOwner::NotExternal
+            };
+        };
+        match self.owner(slot, port >> pool.shift).load(Ordering::Acquire) {
+            _ if port < pool.port_min || port > pool.port_max => ExternalOwner::Kernel,
+            FREE => ExternalOwner::Free,
+            owner => ExternalOwner::Worker(WorkerId(owner - 1)),
+        }
+    }
+
+    fn owner(&self, slot: u32, block: u16) -> &AtomicU8 {
+        &self.owners[slot as usize * BLOCKS + usize::from(block)]
+    }
+
+    /// Claims a free block of an address that lies in `[first, last]`, starting the search at random.
+    pub(crate) fn claim_block(
+        &self,
+        slot: u32,
+        address: u32,
+        shift: u8,
+        (first, last): (u16, u16),
+        worker: WorkerId,
+        rng: &mut Rng,
+    ) -> Option<u16> {
+        let (low, count) = (first >> shift, u32::from(last >> shift) - u32::from(first >> shift) + 1);
+        let start = rng.below(count);
+        for step in 0..count {
+            let block = low + ((start + step) % count) as u16;
+            let owner = self.owner(slot, block);
+            if owner.load(Ordering::Relaxed) != FREE
+                || owner.compare_exchange(FREE, worker.0 + 1, Ordering::SeqCst, Ordering::Relaxed).is_err()
+            {
+                continue;
+            }
+            self.claimed[slot as usize].fetch_add(1, Ordering::Relaxed);
+            // The slot may have been given to another address between our configuration and now.
+            if self.identities[slot as usize].load(Ordering::SeqCst) != identity(address, shift) {
+                self.release_block(slot, block);
+                return None;
+            }
+            return Some(block);
+        }
+        None
+    }
+
+    /// Gives a block back.
+    pub(crate) fn release_block(&self, slot: u32, block: u16) {
+        self.claimed[slot as usize].fetch_sub(1, Ordering::Relaxed);
+        self.owner(slot, block).store(FREE, Ordering::Release);
+    }
+
+    /// Whether an address of a pool has free blocks.
+    pub(crate) fn has_free_block(&self, slot: u32, pool: &Pool) -> bool {
+        let blocks = u32::from(pool.port_max >> pool.shift) - u32::from(pool.port_min >> pool.shift) + 1;
+        self.claimed[slot as usize].load(Ordering::Relaxed) < blocks
+    }
+
+    /// Claims an extent of records for a worker, looking from `hint` on.
+    pub(crate) fn claim_extent(&self, worker: WorkerId, hint: usize) -> Option<usize> {
+        let count = self.extents.len();
+        (0..count).map(|step| (hint + step) % count).find(|&extent| {
+            let owner = &self.extents[extent];
+            owner.load(Ordering::Relaxed) == FREE
+                && owner.compare_exchange(FREE, worker.0 + 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        })
+    }
+
+    /// Gives an extent back.
+    pub(crate) fn release_extent(&self, extent: usize) {
+        self.extents[extent].store(FREE, Ordering::Release);
+    }
+
+    /// Slots for addresses with their block sizes. An address that has one keeps it.
+    pub(crate) fn assign_slots(
+        &self,
+        wanted: &[(u32, u8)],
+        previous: Option<&Config>,
+    ) -> Result<Vec<u32>, ConfigError> {
+        let identities = self.identities.iter().enumerate();
+        let known: HashMap<u64, u32> =
+            identities.map(|(slot, found)| (found.load(Ordering::Relaxed), slot as u32)).collect();
+        let mut taken: HashSet<u32> = previous
+            .into_iter()
+            .flat_map(|config| &config.pools)
+            .flat_map(|pool| pool.addresses.iter().map(|&(_, slot)| slot))
+            .collect();
+        let found: Vec<Option<u32>> =
+            wanted.iter().map(|&(address, shift)| known.get(&identity(address, shift)).copied()).collect();
+        taken.extend(found.iter().flatten());
+        let mut candidates = 0..self.max_addresses();
+        let mut slots = Vec::with_capacity(wanted.len());
+        for (&(address, shift), found) in wanted.iter().zip(found) {
+            let slot = match found {
+                Some(slot) => slot,
+                None => candidates
+                    .by_ref()
+                    .find(|slot| !taken.contains(slot) && self.take_slot(*slot, identity(address, shift)))
+                    .ok_or(ConfigError::AddressesResting)?,
+            };
+            slots.push(slot);
+        }
+        Ok(slots)
+    }
+
+    /// Gives an unused slot to an address. A worker with an older configuration may claim a block of it at the same
+    /// moment: it checks the identity after its claim, we check the claims after writing the identity, so one of us sees the other.
+    fn take_slot(&self, slot: u32, identity: u64) -> bool {
+        let own = slot as usize * BLOCKS..(slot as usize + 1) * BLOCKS;
+        let unused = || self.owners[own.clone()].iter().all(|owner| owner.load(Ordering::SeqCst) == FREE);
+        if self.identities[slot as usize].load(Ordering::Relaxed) != 0 && !unused() {
+            return false;
+        }
+        self.identities[slot as usize].store(identity, Ordering::SeqCst);
+        unused()
+    }
+}
+
+fn identity(address: u32, shift: u8) -> u64 {
+    USED | u64::from(shift) << 32 | u64::from(address)
+}

@@ -1,0 +1,57 @@
+//! A table of records of one type with a fixed capacity: all memory is reserved at the start and touched when first used.
+
+/// The table. Positions are stable.
+#[derive(Debug)]
+pub(crate) struct Slab<T> {
+    items: Vec<T>,
+    free: Vec<u32>,
+    capacity: u32,
+}
+
+impl<T> Slab<T> {
+    pub(crate) fn new(capacity: u32) -> Self {
+        let size = capacity as usize;
+        Self { items: Vec::with_capacity(size), free: Vec::with_capacity(size), capacity }
+    }
+
+    /// Items in use.
+    pub(crate) fn len(&self) -> u32 {
+        (self.items.len() - self.free.len()) as u32
+    }
+
+    pub(crate) fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= self.capacity
+    }
+
+    /// Stores an item; `None` if the table is full. Never allocates: both vectors have their final capacity.
+    pub(crate) fn insert(&mut self, item: T) -> Option<u32> {
+        if let Some(position) = self.free.pop() {
+            self.items[position as usize] = item;
+            return Some(position);
+        }
+        if self.items.len() as u32 >= self.capacity {
+            return None;
+        }
+        self.items.push(item);
+        Some(self.items.len() as u32 - 1)
+    }
+
+    /// Frees a position that is in use.
+    pub(crate) fn remove(&mut self, position: u32) {
+        self.free.push(position);
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, position: u32) -> &T {
+        &self.items[position as usize]
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, position: u32) -> &mut T {
+        &mut self.items[position as usize]
+    }
+}

@@ -1,0 +1,87 @@
+//! Static bindings: made by the operator, owned by the worker of their subscriber, kept until the operator removes them.
+
+use crate::bindings::{Binding, ExternalKey, InsideKey, STATIC};
+use crate::config::{Config, Static};
+use crate::tables::Tables;
+use crate::tcp::Lifetimes;
+
+impl Tables {
+    /// Takes a new configuration over: static bindings at once, sessions when they are next looked at.
+    //= conformance MAP-10, N64-ICMP-12, N44-29
+    pub(crate) fn set_config(&mut self, before: Option<&Config>, config: &Config) {
+        let own = |config: &Config| {
+            let worker = self.worker.0;
+            let own = config.statics.iter().filter(move |made| made.worker == worker);
+            own.copied().collect::<Vec<Static>>()
+        };
+        let (before, after) = (before.map(own).unwrap_or_default(), own(config));
+        let has = |list: &[Static], made: &Static| {
+            list.binary_search_by_key(&made.key(), Static::key).is_ok_and(|at| list[at] == *made)
+        };
+        before.iter().filter(|made| !has(&after, made)).for_each(|made| self.remove_static(made));
+        self.statics_failed = 0;
+        for made in after.iter().filter(|made| !has(&before, made)) {
+            self.add_static(config, made);
+        }
+        self.generation = config.generation;
+        self.lifetimes = Lifetimes::new(&config.timers);
+        self.udp_inbound_refresh = config.timers.udp_inbound_refresh;
+        self.sweep = 0;
+    }
+
+    fn add_static(&mut self, config: &Config, made: &Static) {
+        let external = ExternalKey {
+            protocol: made.protocol,
+            external: made.external,
+            external_port: made.external_port,
+        };
+        if let Some(dynamic) = self.bindings.by_external(&external) {
+            // The operator's wish goes first; the sessions of the dynamic one go when they are looked at.
+            self.bindings.retire(dynamic);
+        }
+        let inside = InsideKey {
+            kind_realm: made.kind_realm,
+            protocol: made.protocol,
+            inside: made.inside,
+            inside_port: made.inside_port,
+            pool: STATIC,
+        };
+        let prefix = config.subscriber(made.kind_realm, made.inside);
+        let rate = config.limits.new_sessions_per_second;
+        let Some(subscriber) = self.subscribers.find_or_add(made.kind_realm, prefix, rate, self.now) else {
+            self.statics_failed += 1;
+            return;
+        };
+        let mut binding = Binding::new(&inside, &external, subscriber);
+        binding.rule = made.rule;
+        binding.prefix64 = made.prefix64;
+        if self.bindings.add(binding).is_none() {
+            self.statics_failed += 1;
+            self.subscribers.drop_if_idle(subscriber);
+            return;
+        }
+        self.subscribers.get_mut(subscriber).statics += 1;
+        self.statics += 1;
+    }
+
+    fn remove_static(&mut self, made: &Static) {
+        let external = ExternalKey {
+            protocol: made.protocol,
+            external: made.external,
+            external_port: made.external_port,
+        };
+        let Some(number) = self.bindings.by_external(&external) else { return };
+        let binding = *self.bindings.get(number);
+        if !binding.is_static() {
+            return;
+        }
+        if binding.sessions == 0 {
+            self.bindings.remove(number);
+        } else {
+            self.bindings.retire(number);
+        }
+        self.statics -= 1;
+        self.subscribers.get_mut(binding.home).statics -= 1;
+        self.subscribers.drop_if_idle(binding.home);
+    }
+}

@@ -1,0 +1,4 @@
+//! The engine as its callers see it: one module a subject, all with virtual time.
+
+mod common;
+mod mapping;
