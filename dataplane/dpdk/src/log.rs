@@ -1,6 +1,6 @@
 //! DPDK's log: passed on line by line, and remembered while something is being tried.
 //!
-//! Drivers return -1 and log the reason. [`capture`] collects what is logged meanwhile, so that the reason reaches the
+//! Drivers return -1 and log the reason. A capture collects what is logged meanwhile, so that the reason reaches the
 //! error and with it the operator. By default lines go to standard error; [`set_handler`] sends them elsewhere.
 
 use std::ffi::{c_char, c_void};

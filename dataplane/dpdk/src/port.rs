@@ -5,8 +5,10 @@
 //!
 //! Software drivers differ in what they leave behind; measured with 22.11.11 on veth, kernel 6.18:
 //!
-//! - `net_af_xdp` keeps its socket open when its port is closed. The XDP program is gone from the interface, but the queue
-//!   stays bound: a second attach in the same process fails until the process ends, and so does a second `configure`.
+//! - `net_af_xdp` keeps its socket when its port is closed: it deletes the XDP program, but never its memory area
+//!   (`xsk_umem__delete` is not called), which holds the socket. A second attach in the same process, and a second
+//!   `configure`, fail with `EBUSY` inside until the process ends. After a kill the socket is gone and the program is not;
+//!   the next process takes that program over.
 //! - It does not return the buffers in its fill and completion rings either, 2048 of each and per queue whatever the
 //!   number of descriptors. A pool for it needs more than that, and is best not shared with other ports.
 //! - Packets lost because its receive ring was full are in no counter; likewise `net_af_packet`, whose ring has 512 frames

@@ -170,6 +170,9 @@ fn reconfigure(port: &mut Port, pool: &Mempool, rx: RxQueue, tx: TxQueue) {
     let many = PortConfig { rx_queues: 1000, ..PortConfig::default() };
     let text = port.configure(&many, pool).unwrap_err().to_string();
     assert!(text.contains("1000 receive") && text.contains("net_ring"), "{text}");
+    let jumbo = PortConfig { mtu: 4000, ..PortConfig::default() };
+    let text = port.configure(&jumbo, pool).unwrap_err().to_string();
+    assert!(text.contains("at most 2026 with buffers of 2176"), "{text}");
     let hash = RssConfig { key: None, functions: RssFunctions::IPV4 };
     let text = port.configure(&PortConfig { rss: Some(hash), ..two }, pool).unwrap_err().to_string();
     assert!(text.contains("offers none"), "{text}");

@@ -7,7 +7,7 @@ use sluice_dpdk_sys as sys;
 
 use super::{Port, PortConfig, RssConfig, Shared, State};
 use crate::error::Error;
-use crate::mempool::Mempool;
+use crate::mempool::{HEADROOM, Mempool};
 use crate::queue::{RxQueue, TxQueue};
 use crate::rss::{KEY_LENGTH, RssFunctions};
 
@@ -16,6 +16,12 @@ const ETHERNET_MTU: u16 = 1500;
 
 /// A hash key, as long as a driver can ask for. Bytes beyond 40 meet data that no packet of ours has, so they are zero.
 pub(super) type Key = [u8; u8::MAX as usize];
+
+/// Bytes of a frame beside its MTU: Ethernet, two VLAN tags.
+const FRAMING: u16 = 22;
+
+/// Bytes that the kernel keeps free before a frame that it gives to `net_af_xdp`, behind our own headroom.
+const XDP_HEADROOM: u16 = 256;
 
 /// Entries in one element of the indirection table, as DPDK passes it.
 const RETA_GROUP: usize = 64;
@@ -38,14 +44,7 @@ impl Port {
         let mut state = shared.control();
         let info = shared.info()?;
         shared.check_queues(config, &info)?;
-        // The driver does not check, and loses the packets of what lies outside.
-        if shared.driver == "net_af_xdp" && !pool.is_packed() {
-            let asked = "a pool whose buffers do not lie back to back".to_owned();
-            return Err(shared.unsupported(
-                asked,
-                "use of one whose do (addresses must be virtual: --iova-mode=va)".to_owned(),
-            ));
-        }
+        shared.check_pool(config, pool)?;
         shared.stop(&mut state)?;
         shared.apply(config, &info, &mut state)?;
         // Before the driver can hold a buffer of it.
@@ -128,6 +127,24 @@ impl Shared {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What drivers do not check: they lose the packets that do not fit, or scatter them.
+    fn check_pool(&self, config: &PortConfig, pool: &Mempool) -> Result<(), Error> {
+        let xdp = self.driver == "net_af_xdp";
+        if xdp && !pool.is_packed() {
+            let asked = "a pool whose buffers do not lie back to back".to_owned();
+            let offered = "use of one whose do (addresses must be virtual: --iova-mode=va)".to_owned();
+            return Err(self.unsupported(asked, offered));
+        }
+        let size = pool.config().data_room;
+        let before = HEADROOM + if xdp { XDP_HEADROOM } else { 0 };
+        let most = size.saturating_sub(before).saturating_sub(FRAMING);
+        if config.mtu > most {
+            let offered = format!("at most {most} with buffers of {size} bytes");
+            return Err(self.unsupported(format!("MTU {}", config.mtu), offered));
+        }
+        Ok(())
     }
 
     fn stop(&self, state: &mut State) -> Result<(), Error> {
