@@ -117,5 +117,5 @@ const fn join(words: [u64; 2]) -> u128 {
     (words[0] as u128) << 64 | words[1] as u128
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

@@ -110,7 +110,11 @@ pub fn write_snapshot(run: &RunDir, snapshot: &Snapshot) -> Result<(), SnapshotE
 pub fn read_snapshot(run: &RunDir) -> Result<Snapshot, SnapshotError> {
     let path = run.snapshot();
     let file = File::open(&path).map_err(ShmError::io("open", &path))?;
-    let mut bytes = Vec::new();
+    let found = file.metadata().map_err(ShmError::io("examine", &path))?.len();
+    if found > MAX_SNAPSHOT_BYTES {
+        return Err(SnapshotError::TooLong { found });
+    }
+    let mut bytes = Vec::with_capacity(found as usize);
     file.take(MAX_SNAPSHOT_BYTES + 1).read_to_end(&mut bytes).map_err(ShmError::io("read", &path))?;
     decode(run, &bytes)
 }
