@@ -45,17 +45,28 @@ impl<T: Borrow<[u8; 20]>> Header<T> {
         usize::from(self.version_ihl() & 0xf) * 4
     }
 
-    /// The right checksum of a header without options.
+    /// The right checksum of a header without options once it has another TTL and other addresses.
     #[inline(always)]
-    pub fn computed_checksum(&self) -> u16 {
-        let sum = u64::from(u16::from_be_bytes([self.version_ihl(), self.tos()]))
-            + u64::from(self.total_length())
-            + u64::from(self.identification())
-            + u64::from(self.flags_offset())
-            + u64::from(u16::from_be_bytes([self.ttl(), self.protocol()]))
+    pub fn checksum_with(&self, ttl: u8, source: u32, destination: u32) -> u16 {
+        let removed = u64::from(self.checksum())
+            + (u64::from(self.ttl()) << 8)
             + u64::from(self.source())
             + u64::from(self.destination());
-        !checksum::fold(sum)
+        let added = (u64::from(ttl) << 8) + u64::from(source) + u64::from(destination);
+        !checksum::fold(self.sum() - removed + added)
+    }
+
+    /// Whether the checksum of a header without options is right.
+    #[inline(always)]
+    pub fn verifies(&self) -> bool {
+        checksum::fold(self.sum()) == 0xffff
+    }
+
+    /// Sum of all words.
+    #[inline(always)]
+    fn sum(&self) -> u64 {
+        let (words, _) = self.bytes().as_chunks::<4>();
+        words.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum()
     }
 }
 

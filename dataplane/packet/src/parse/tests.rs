@@ -1,5 +1,7 @@
 //! Every check of the parser, by name.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::link;
 use crate::testing::*;
@@ -258,6 +260,39 @@ fn transports_are_classified() {
         assert_eq!(meta.transport, transport);
         if transport == Transport::IcmpQuery {
             assert_eq!((meta.source_port, meta.destination_port), (77, 77));
+        }
+    }
+}
+
+proptest! {
+    /// The common case is a short cut, not another parser.
+    #[test]
+    fn the_short_cut_leads_to_the_same_place(
+        six: bool, is_tcp: bool, data in prop::collection::vec(any::<u8>(), 0..40),
+        changes in prop::collection::vec((14..90usize, any::<u8>()), 0..4), reseal: bool,
+    ) {
+        let (protocol, payload) =
+            if is_tcp { (6, tcp(80, 4000, 2, &[], &data)) } else { (17, udp(53, 4000, &data)) };
+        let datagram = if six { v6(H, PREFIX | S, protocol, &payload) } else { v4(S, T, protocol, &payload) };
+        let mut frame = ethernet(None, &datagram);
+        for (at, value) in changes {
+            if let Some(byte) = frame.get_mut(at) {
+                *byte = value;
+            }
+        }
+        if !six && reseal && (5..=8).contains(&(frame[14] & 0xf)) {
+            seal_v4(&mut frame[14..]);
+        }
+        let (common, full) = if six {
+            (common_v6(&frame, 14), parse_v6(&frame, 14))
+        } else {
+            (common_v4(&frame, 14), parse_v4(&frame, 14))
+        };
+        if let Some(common) = common {
+            prop_assert_eq!(Ok(common), full);
+        } else if let Ok(meta) = full {
+            let unusual = meta.options || meta.fragment != Fragment::No || !matches!(meta.protocol, 6 | 17);
+            prop_assert!(unusual, "{:?}", meta);
         }
     }
 }

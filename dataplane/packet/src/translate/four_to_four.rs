@@ -50,11 +50,12 @@ pub(crate) fn rewrite_header(
 ) -> Result<(), DropReason> {
     let with_options = bytes.len() > 20;
     let mut header = ipv4::Header::new_checked_mut(bytes).ok_or(DropReason::Ipv4Malformed)?;
+    // Summed before anything is written: reading back in words what was just written in bytes stalls.
+    let checksum = header.checksum_with(ttl, source, destination);
     header.set_ttl(ttl);
     header.set_source(source);
     header.set_destination(destination);
-    // The header is in registers anyway: summing all of it costs no more than an incremental update.
-    header.set_checksum(header.computed_checksum());
+    header.set_checksum(checksum);
     if with_options {
         hide_route(bytes);
     }
