@@ -53,19 +53,13 @@ impl Tables {
         }
         let made = self.open_outbound(config, tuple, service, now, events);
         if let Err((reason, subscriber)) = made {
-            let subscriber = subscriber.filter(|&number| !self.is_new(number));
+            let subscriber = subscriber.filter(|&number| !self.subscribers.get(number).is_idle());
             self.report(reason, (tuple.kind_realm, tuple.inside), subscriber, now, events);
         }
         if let Err((_, Some(subscriber))) = made {
             self.subscribers.drop_if_idle(subscriber);
         }
         made.map_err(|(reason, _)| reason)
-    }
-
-    /// Whether a subscriber has nothing yet, and will be forgotten when its first session fails.
-    fn is_new(&self, subscriber: u32) -> bool {
-        let subscriber = self.subscribers.get(subscriber);
-        subscriber.sessions == 0 && subscriber.blocks == 0
     }
 
     /// Makes the session. An error comes with the subscriber, once that is known.

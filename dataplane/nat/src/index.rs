@@ -73,7 +73,7 @@ impl Index {
     pub(crate) fn place(&self, hash: u64) -> Place {
         let tag = hash as u16;
         Place {
-            bucket: ((hash >> 32) * u64::from(self.buckets) >> 32) as u32,
+            bucket: (((hash >> 32) * u64::from(self.buckets)) >> 32) as u32,
             tag: if tag == 0 { 1 } else { tag },
         }
     }
@@ -83,7 +83,7 @@ impl Index {
     #[inline(always)]
     fn other(&self, bucket: u32, tag: u16) -> u32 {
         let spread = u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let sum = (spread * u64::from(self.buckets) >> 32) as u32 | 1;
+        let sum = ((spread * u64::from(self.buckets)) >> 32) as u32 | 1;
         if sum >= bucket { sum - bucket } else { sum + self.buckets - bucket }
     }
 

@@ -80,7 +80,11 @@ impl Records {
     #[cold]
     fn find(&mut self, shared: &Shared) -> Option<usize> {
         if self.free > 0 {
-            return self.extents.iter().position(|extent| extent.free > 0);
+            // On from the current one, so that a table full of small gaps is walked once a round and not once a record.
+            let count = self.extents.len();
+            return (1..=count)
+                .map(|step| (self.current + step) % count)
+                .find(|&extent| self.extents[extent].free > 0);
         }
         let extent = shared.claim_extent(self.worker, self.current)?;
         let size = self.size(extent);

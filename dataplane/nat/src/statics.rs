@@ -9,19 +9,21 @@ impl Tables {
     /// Takes a new configuration over: static bindings at once, sessions when they are next looked at.
     //= conformance MAP-10, N64-ICMP-12, N44-29
     pub(crate) fn set_config(&mut self, before: Option<&Config>, config: &Config) {
-        let own = |config: &Config| {
-            let worker = self.worker.0;
-            let own = config.statics.iter().filter(move |made| made.worker == worker);
-            own.copied().collect::<Vec<Static>>()
+        let worker = self.worker.0;
+        let has = |config: &Config, made: &Static| {
+            config.static_at(made.protocol, made.external, made.external_port) == Some(made)
         };
-        let (before, after) = (before.map(own).unwrap_or_default(), own(config));
-        let has = |list: &[Static], made: &Static| {
-            list.binary_search_by_key(&made.key(), Static::key).is_ok_and(|at| list[at] == *made)
-        };
-        before.iter().filter(|made| !has(&after, made)).for_each(|made| self.remove_static(made));
+        let mine = |made: &&Static| made.worker == worker;
+        for made in before.iter().flat_map(|before| &before.statics).filter(mine) {
+            if !has(config, made) {
+                self.remove_static(made);
+            }
+        }
         self.statics_failed = 0;
-        for made in after.iter().filter(|made| !has(&before, made)) {
-            self.add_static(config, made);
+        for made in config.statics.iter().filter(mine) {
+            if !before.is_some_and(|before| has(before, made)) {
+                self.add_static(config, made);
+            }
         }
         self.generation = config.generation;
         self.lifetimes = Lifetimes::new(&config.timers);

@@ -29,7 +29,8 @@ impl Subscriber {
         u128::from(self.prefix[0]) << 64 | u128::from(self.prefix[1])
     }
 
-    fn is_idle(&self) -> bool {
+    /// Whether nothing is left of it, or nothing was made yet.
+    pub(crate) fn is_idle(&self) -> bool {
         self.blocks == 0 && self.sessions == 0 && self.statics == 0
     }
 

@@ -29,6 +29,8 @@ pub(crate) const FROM_OUTSIDE: u16 = 2;
 
 /// Tuples of one round of a batch look-up.
 const BATCH: usize = 64;
+/// Subscribers of one worker (LIM-14).
+const MAX_SUBSCRIBERS: u32 = 1 << 20;
 /// Events kept for callers that come without an ear.
 const PENDING: usize = 1024;
 
@@ -103,7 +105,7 @@ impl Tables {
             records: Records::new(&shared, worker),
             bindings: Bindings::new(room, seed),
             permissions: Permissions::new(entries, seed),
-            subscribers: Subscribers::new(room, seed),
+            subscribers: Subscribers::new(room.min(MAX_SUBSCRIBERS), seed),
             blocks: Blocks::new(blocks),
             rng: Rng::new(shared.geometry().seed, worker.0),
             max_sessions: entries,

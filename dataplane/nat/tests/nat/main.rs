@@ -2,3 +2,5 @@
 
 mod common;
 mod mapping;
+mod tcp;
+mod timers;
