@@ -81,7 +81,8 @@ pub fn transport_delta(transport: Transport, from: &Endpoints, to: &Endpoints) -
 }
 
 /// Length of a packet's datagram after translation, IP header included: what the next hop's MTU is compared with.
-/// Between equal families nothing is stripped and the length stays.
+/// Between equal families nothing is stripped and the length stays. An ICMP error changes inside as well, and is cut to
+/// what any next hop takes: it needs no such comparison.
 #[inline]
 pub fn translated_len(meta: &Meta, to: Family) -> u16 {
     let payload = meta.end.saturating_sub(meta.l4);
