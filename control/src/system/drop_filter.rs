@@ -59,7 +59,14 @@ pub(crate) async fn add(netlink: &Netlink, link: &Link) -> Result<()> {
     let present = find(netlink, link).await?;
     if !present.qdisc {
         let request = RouteNetlinkMessage::NewQueueDiscipline(qdisc_message(link));
-        netlink.change("add an ingress hook", &link.name, request, NLM_F_CREATE | NLM_F_EXCL).await?;
+        netlink
+            .change(
+                "add an ingress hook (the kernel's NET_SCH_INGRESS)",
+                &link.name,
+                request,
+                NLM_F_CREATE | NLM_F_EXCL,
+            )
+            .await?;
     }
     if present.filter {
         return Ok(());
@@ -75,8 +82,9 @@ pub(crate) async fn add(netlink: &Netlink, link: &Link) -> Result<()> {
         TcOption::Bpf(TcFilterBpfOption::ProgName(NAME.into())),
         TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
     ]));
+    let asked = "add the ingress filter that drops at preference 1 (the kernel's NET_CLS_BPF)";
     let request = RouteNetlinkMessage::NewTrafficFilter(message);
-    netlink.change("add the ingress filter that drops", &link.name, request, NLM_F_CREATE | NLM_F_EXCL).await
+    netlink.change(asked, &link.name, request, NLM_F_CREATE | NLM_F_EXCL).await
 }
 
 /// Removes what is named; what is gone already is no error. The qdisc takes every filter on it along.

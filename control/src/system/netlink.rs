@@ -22,8 +22,11 @@ pub(crate) struct Netlink(rtnetlink::Handle);
 
 impl Netlink {
     pub(crate) fn open() -> Result<Self> {
-        let (connection, handle, _unsolicited) =
+        let (mut connection, handle, _unsolicited) =
             rtnetlink::new_connection().map_err(|source| SystemError::Netlink { source })?;
+        // Otherwise an answer that is through and a connection that is lost look alike.
+        connection.set_forward_ack(true);
+        connection.set_forward_done(true);
         tokio::spawn(connection);
         Ok(Self(handle))
     }

@@ -89,7 +89,7 @@ fn open_queue(name: &str) -> Result<File> {
         .write(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open(DEVICE)
-        .map_err(|source| refused("open /dev/net/tun", source))?;
+        .map_err(|source| refused("open /dev/net/tun (the kernel's module tun)", source))?;
 
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_MULTI_QUEUE;
     match ioctl_request(&file, libc::TUNSETIFF, name, flags) {
