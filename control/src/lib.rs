@@ -3,5 +3,7 @@
 //! Control never touches a packet and never links DPDK: it reads the operator's file, asks the kernel for what the
 //! box needs ([`system`]), and talks to the dataplane through the shared memory of `sluice-shm` only.
 
+pub mod api;
 pub mod config;
+pub mod daemon;
 pub mod system;

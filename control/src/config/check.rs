@@ -34,7 +34,8 @@ fn devices(config: &Config, sink: &Sink) {
     for interface in &config.interfaces {
         let key = (interface.device.as_str(), interface.vlan);
         if !key.0.is_empty()
-            && let Some(other) = seen.insert(key, interface) {
+            && let Some(other) = seen.insert(key, interface)
+        {
             let what = match interface.vlan {
                 Some(vlan) => format!("VLAN {vlan} of `{}`", interface.device.value),
                 None => format!("`{}` untagged", interface.device.value),
@@ -80,7 +81,11 @@ fn devices(config: &Config, sink: &Sink) {
         ));
     }
     if config.nat64.len() + config.nat44.len() > MAX_RULES {
-        sink.push(Problem::new(Mark::START, "", format!("expected at most {MAX_RULES} rules in nat64 and nat44")));
+        sink.push(Problem::new(
+            Mark::START,
+            "",
+            format!("expected at most {MAX_RULES} rules in nat64 and nat44"),
+        ));
     }
 }
 
@@ -95,7 +100,8 @@ fn addresses(config: &Config, sink: &Sink) {
                 let shared = other.name.value != interface.name.value
                     && (theirs.contains(&address.value) || address.contains(&theirs.value))
                     && !link_local(address.addr());
-                if same && !(link_local(address.addr()) && other.name.value != interface.name.value) || shared {
+                if same && !(link_local(address.addr()) && other.name.value != interface.name.value) || shared
+                {
                     sink.push(
                         Problem::new(
                             address.at,
@@ -134,7 +140,10 @@ fn pools(config: &Config, sink: &Sink) {
                     Problem::new(
                         prefix.at,
                         &path,
-                        format!("{path}: the pools have more than {MAX_POOL_ADDRESSES} addresses with {}", prefix.value),
+                        format!(
+                            "{path}: the pools have more than {MAX_POOL_ADDRESSES} addresses with {}",
+                            prefix.value
+                        ),
                     )
                     .hint("use fewer or longer prefixes"),
                 );
@@ -257,13 +266,17 @@ fn statics(config: &Config, sink: &Sink) {
                 Problem::new(
                     at,
                     format!("{path}.{side}"),
-                    format!("{path}.{side}: {} {text} already has a static binding (line {})", binding.protocol, other.line),
+                    format!(
+                        "{path}.{side}: {} {text} already has a static binding (line {})",
+                        binding.protocol, other.line
+                    ),
                 )
                 .hint("a binding joins one inside endpoint to one external endpoint"),
             );
         };
         let (address, port) = binding.external.value;
-        if let Some(other) = externals.insert((binding.protocol, binding.external.value), binding.external.at) {
+        if let Some(other) = externals.insert((binding.protocol, binding.external.value), binding.external.at)
+        {
             clash(binding.external.at, "external", format!("{address}:{port}"), other);
         }
         let (address, port) = binding.inside.value;
@@ -310,11 +323,17 @@ fn routes(config: &Config, sink: &Sink) {
             );
         }
         if let Some(interface) = connected.get(&route.to.value) {
-            sink.push(Problem::new(
-                route.to.at,
-                &path,
-                format!("{path}: {} is the subnet of interface `{}`", route.to.value, interface.name.value),
-            ).hint("connected subnets have their route by themselves; remove this one"));
+            sink.push(
+                Problem::new(
+                    route.to.at,
+                    &path,
+                    format!(
+                        "{path}: {} is the subnet of interface `{}`",
+                        route.to.value, interface.name.value
+                    ),
+                )
+                .hint("connected subnets have their route by themselves; remove this one"),
+            );
         }
         if matches!(route.target, Target::Interface(_)) && route.to.prefix_len() == 0 {
             sink.warn(
@@ -335,8 +354,12 @@ fn idle(config: &Config, sink: &Sink) {
         let used = config.nat64.iter().any(|r| r.pool == n) || config.nat44.iter().any(|r| r.pool == n);
         if !used {
             sink.warn(
-                Problem::new(pool.name.at, "pools", format!("pool `{}` is not used by any rule", pool.name.value))
-                    .hint(format!("add a `nat64` or `nat44` rule; the default NAT64 prefix is {}", well_known())),
+                Problem::new(
+                    pool.name.at,
+                    "pools",
+                    format!("pool `{}` is not used by any rule", pool.name.value),
+                )
+                .hint(format!("add a `nat64` or `nat44` rule; the default NAT64 prefix is {}", well_known())),
             );
         }
     }

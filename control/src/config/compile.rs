@@ -14,7 +14,8 @@ const EXTENT: u32 = 4096;
 /// Makes the snapshot of a configuration. `generation` is counted up by the caller and never 0.
 pub fn compile(config: &Config, generation: u64) -> Snapshot {
     let mut ports: Vec<PortSpec> = Vec::new();
-    let interfaces = config.interfaces.iter().map(|interface| interface_spec(interface, &mut ports)).collect();
+    let interfaces =
+        config.interfaces.iter().map(|interface| interface_spec(interface, &mut ports)).collect();
     Snapshot {
         generation,
         cores: config.cores.clone(),

@@ -49,7 +49,9 @@ impl Device {
         };
         if !fine || text.chars().any(char::is_control) || text.len() > 255 {
             let hint = match scheme {
-                "xdp" | "packet" | "tap" => "a kernel interface name has 1 to 15 characters without `/` and blanks",
+                "xdp" | "packet" | "tap" => {
+                    "a kernel interface name has 1 to 15 characters without `/` and blanks"
+                }
                 "pci" => "see `lspci -D` for the address",
                 _ => "see the operator's guide for the parameters of this device",
             };
@@ -83,7 +85,8 @@ impl std::fmt::Display for Device {
 fn bare(text: &str) -> Expected {
     let expected = Expected::new("a device such as `xdp:enp1s0f0` or `pci:0000:01:00.1`");
     if is_kernel_name(text) {
-        return expected.hint(format!("for a kernel interface write `xdp:{text}`, or `packet:{text}` without XDP"));
+        return expected
+            .hint(format!("for a kernel interface write `xdp:{text}`, or `packet:{text}` without XDP"));
     }
     expected
 }
@@ -110,7 +113,8 @@ fn is_pci(text: &str) -> bool {
 }
 
 fn is_word(text: &str) -> bool {
-    (1..=24).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    (1..=24).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 fn is_memif(text: &str) -> bool {
@@ -129,7 +133,8 @@ fn is_null(text: &str) -> bool {
     let mut parts = text.split(',');
     is_word(parts.next().unwrap_or_default())
         && parts.all(|part| {
-            part == "copy" || part.strip_prefix("size=").is_some_and(|n| n.parse::<u16>().is_ok_and(|n| n >= 60))
+            part == "copy"
+                || part.strip_prefix("size=").is_some_and(|n| n.parse::<u16>().is_ok_and(|n| n >= 60))
         })
 }
 
@@ -170,7 +175,11 @@ mod tests {
         ];
         for (text, hint) in bad {
             let expected = Device::parse(text).err().unwrap_or_else(|| panic!("{text} passed"));
-            assert!(expected.hint.as_deref().unwrap_or_default().contains(hint), "{text}: {:?}", expected.hint);
+            assert!(
+                expected.hint.as_deref().unwrap_or_default().contains(hint),
+                "{text}: {:?}",
+                expected.hint
+            );
         }
     }
 }

@@ -146,7 +146,8 @@ fn keyed(before: &[Item], after: &[Item]) -> Vec<(Sign, String)> {
     for new in after {
         match find(before, &new.key) {
             None if new.key.is_empty() => {
-                changes.extend(new.fields.iter().map(|(name, value)| (Sign::Added, format!("{name}: {value}"))));
+                changes
+                    .extend(new.fields.iter().map(|(name, value)| (Sign::Added, format!("{name}: {value}"))));
             }
             None => changes.push((Sign::Added, whole(new))),
             Some(n) => {
@@ -271,8 +272,7 @@ fn filtering(all: &[Filtering; 3]) -> String {
     if all.iter().all(|f| *f == all[0]) {
         return word(all[0]).to_owned();
     }
-    let each: Vec<String> =
-        Protocol::ALL.iter().map(|p| format!("{p}: {}", word(all[p.index()]))).collect();
+    let each: Vec<String> = Protocol::ALL.iter().map(|p| format!("{p}: {}", word(all[p.index()]))).collect();
     format!("{{ {} }}", each.join(", "))
 }
 
@@ -365,7 +365,8 @@ fn rebuild(old: &Config, new: &Config) -> Vec<String> {
         match before.ports.iter().find(|p| p.device == port.device) {
             None => reasons.push(format!("device {} is new", port.device)),
             Some(p) if p.mtu != port.mtu => {
-                reasons.push(format!("device {} changes its MTU from {} to {}", port.device, p.mtu, port.mtu));
+                reasons
+                    .push(format!("device {} changes its MTU from {} to {}", port.device, p.mtu, port.mtu));
             }
             Some(_) => {}
         }
@@ -376,10 +377,17 @@ fn rebuild(old: &Config, new: &Config) -> Vec<String> {
         }
     }
     if before.cores != after.cores {
-        reasons.push(format!("the workers' cores change from {} to {}", list(&before.cores), list(&after.cores)));
+        reasons.push(format!(
+            "the workers' cores change from {} to {}",
+            list(&before.cores),
+            list(&after.cores)
+        ));
     }
     if before.sessions != after.sessions {
-        reasons.push(format!("the session table changes from {} to {} records", before.sessions, after.sessions));
+        reasons.push(format!(
+            "the session table changes from {} to {} records",
+            before.sessions, after.sessions
+        ));
     }
     reasons
 }

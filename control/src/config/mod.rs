@@ -126,10 +126,10 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
     let sessions = fields.get("sessions");
     fields.get("bgp");
     if let Some(at) = fields.key_mark("bgp") {
-        root.sink.push(
-            Problem::new(at, "bgp", "`bgp` is not in this release")
-                .hint("remove the section and run BIRD or FRR on this box: they see the interfaces as usual"),
-        );
+        root.sink
+            .push(Problem::new(at, "bgp", "`bgp` is not in this release").hint(
+                "remove the section and run BIRD or FRR on this box: they see the interfaces as usual",
+            ));
     }
     fields.finish();
 

@@ -154,7 +154,13 @@ fn render_one(
         let room = line.chars().count().saturating_sub(column as usize - 1).max(1);
         let marks = "^".repeat((length as usize).min(room));
         writeln!(out, "{blue}{number} |{plain} {line}")?;
-        writeln!(out, "{blue}{:width$} |{plain} {:indent$}{strong}{marks}{plain}", "", "", indent = column as usize - 1)?;
+        writeln!(
+            out,
+            "{blue}{:width$} |{plain} {:indent$}{strong}{marks}{plain}",
+            "",
+            "",
+            indent = column as usize - 1
+        )?;
     }
     if let Some(hint) = &problem.hint {
         writeln!(out, "  {blue}={plain} {hint}")?;

@@ -116,9 +116,7 @@ impl<'a> Cursor<'a> {
     /// The items of a list. A single scalar stands for a list of one, because `sources: 10.0.0.0/8` can mean nothing else.
     pub(crate) fn items(&self, what: &str) -> Vec<Cursor<'a>> {
         match &self.node.kind {
-            Kind::List(items) => {
-                items.iter().enumerate().map(|(n, item)| self.indexed(item, n)).collect()
-            }
+            Kind::List(items) => items.iter().enumerate().map(|(n, item)| self.indexed(item, n)).collect(),
             Kind::Text(_) => vec![self.clone()],
             Kind::Null => Vec::new(),
             Kind::Map(_) => {
@@ -131,9 +129,7 @@ impl<'a> Cursor<'a> {
     /// The items of a list of mappings. A single mapping in place of the list is a frequent slip, so it is told apart.
     pub(crate) fn entries(&self, what: &str) -> Vec<Cursor<'a>> {
         match &self.node.kind {
-            Kind::List(items) => {
-                items.iter().enumerate().map(|(n, item)| self.indexed(item, n)).collect()
-            }
+            Kind::List(items) => items.iter().enumerate().map(|(n, item)| self.indexed(item, n)).collect(),
             Kind::Null => Vec::new(),
             Kind::Map(_) | Kind::Text(_) => {
                 self.expected(
@@ -206,8 +202,10 @@ impl<'a> Fields<'a> {
         if found.is_none() {
             let path = &self.cursor.path;
             let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
-            self.cursor
-                .error_hint(format!("{place}the key `{key}` is missing"), format!("add it, for example `{key}: {example}`"));
+            self.cursor.error_hint(
+                format!("{place}the key `{key}` is missing"),
+                format!("add it, for example `{key}: {example}`"),
+            );
         }
         found
     }

@@ -63,7 +63,8 @@ impl Names<'_> {
 }
 
 fn unknown<'c>(what: &str, text: &str, names: impl Iterator<Item = &'c str> + Clone) -> Expected {
-    let expected = Expected::new(format!("the name of {} {what}", if what == "interface" { "an" } else { "a" }));
+    let expected =
+        Expected::new(format!("the name of {} {what}", if what == "interface" { "an" } else { "a" }));
     match nearest(text, names.clone()) {
         Some(near) => expected.hint(format!("did you mean `{near}`?")),
         None if names.clone().next().is_none() => expected.hint(format!("the file has no {what} yet")),
@@ -102,8 +103,12 @@ fn nat64_rule(rule: &Cursor<'_>, names: &Names<'_>) -> Option<Nat64> {
         && prefix.value != self::well_known()
     {
         rule.sink.warn(
-            Problem::new(at, &rule.path, format!("{}: `allow-non-global` changes nothing for {}", rule.path, prefix.value))
-                .hint("only the well-known prefix 64:ff9b::/96 refuses non-global IPv4 addresses; leave it out"),
+            Problem::new(
+                at,
+                &rule.path,
+                format!("{}: `allow-non-global` changes nothing for {}", rule.path, prefix.value),
+            )
+            .hint("only the well-known prefix 64:ff9b::/96 refuses non-global IPv4 addresses; leave it out"),
         );
     }
     Some(Nat64 {
@@ -138,7 +143,8 @@ fn translation_prefix(text: &str) -> Result<Ipv6Net, Expected> {
         return Err(Expected::new("a /96 whose bits 64 to 71 are zero (RFC 6052, section 2.2)")
             .hint("choose another /96 of the same /64, such as the one that ends in `::`"));
     }
-    if net.network().is_multicast() || net.network().is_unspecified() || net.network().is_unicast_link_local() {
+    if net.network().is_multicast() || net.network().is_unspecified() || net.network().is_unicast_link_local()
+    {
         return Err(Expected::new("a unicast prefix"));
     }
     Ok(net)
@@ -148,12 +154,16 @@ fn filtering(fields: &mut Fields<'_>) -> [Filtering; 3] {
     let mut all = [Filtering::EndpointIndependent; 3];
     let Some(cursor) = fields.get("filtering") else { return all };
     if !matches!(cursor.node.kind, Kind::Map(_)) {
-        let one = cursor.scalar("a kind of filtering, or a mapping with one for `tcp`, `udp` and `icmp`", value::filtering);
+        let one = cursor.scalar(
+            "a kind of filtering, or a mapping with one for `tcp`, `udp` and `icmp`",
+            value::filtering,
+        );
         return [one.unwrap_or_default(); 3];
     }
     if let Some(mut fields) = cursor.map("filtering") {
         for (key, protocol) in [("icmp", Protocol::Icmp), ("tcp", Protocol::Tcp), ("udp", Protocol::Udp)] {
-            if let Some(one) = fields.get(key).and_then(|c| c.scalar("a kind of filtering", value::filtering)) {
+            if let Some(one) = fields.get(key).and_then(|c| c.scalar("a kind of filtering", value::filtering))
+            {
                 all[protocol.index()] = one;
             }
         }
@@ -220,7 +230,11 @@ fn static_binding(entry: &Cursor<'_>, nat64: &[Nat64], nat44: &[Nat44]) -> Optio
     for (at, port) in [(inside.at, inside.1), (external.at, external.1)] {
         // Identifiers of ICMP queries may be 0, ports may not (N44-22).
         if port == 0 && protocol != Protocol::Icmp {
-            entry.sink.push(Problem::new(at, &entry.path, format!("{}: expected a port from 1 to 65535, found `0`", entry.path)));
+            entry.sink.push(Problem::new(
+                at,
+                &entry.path,
+                format!("{}: expected a port from 1 to 65535, found `0`", entry.path),
+            ));
         }
     }
     let rule = match inside.0 {
@@ -228,7 +242,9 @@ fn static_binding(entry: &Cursor<'_>, nat64: &[Nat64], nat44: &[Nat44]) -> Optio
             prefix.is_none_or(|p| rule.prefix.value == p)
                 && (rule.sources.is_empty() || rule.sources.iter().any(|s| s.contains(&address)))
         }),
-        IpAddr::V4(address) => nat44.iter().position(|rule| rule.sources.iter().any(|s| s.contains(&address))),
+        IpAddr::V4(address) => {
+            nat44.iter().position(|rule| rule.sources.iter().any(|s| s.contains(&address)))
+        }
     };
     let Some(rule) = rule else {
         let kind = if inside.0.is_ipv6() { "nat64" } else { "nat44" };
@@ -289,14 +305,22 @@ fn route(entry: &Cursor<'_>, names: &Names<'_>) -> Option<Route> {
     if let Target::Gateway { address: IpAddr::V4(router), .. } = target
         && to.addr().is_ipv6()
     {
-        entry.error(format!("{}: the IPv6 prefix {} cannot have the IPv4 router {router}", entry.path, to.value));
+        entry.error(format!(
+            "{}: the IPv6 prefix {} cannot have the IPv4 router {router}",
+            entry.path, to.value
+        ));
         return None;
     }
     Some(Route { to, target })
 }
 
 /// Finds the interface whose subnet a router is in: the longest one.
-fn gateway(entry: &Cursor<'_>, via: &Located<IpAddr>, named: Option<u16>, names: &Names<'_>) -> Option<Target> {
+fn gateway(
+    entry: &Cursor<'_>,
+    via: &Located<IpAddr>,
+    named: Option<u16>,
+    names: &Names<'_>,
+) -> Option<Target> {
     let complain = |message: String, hint: String| {
         entry.sink.push(Problem::new(via.at, format!("{}.via", entry.path), message).hint(hint));
     };
@@ -318,7 +342,10 @@ fn gateway(entry: &Cursor<'_>, via: &Located<IpAddr>, named: Option<u16>, names:
         for own in &interface.addresses {
             if own.addr() == address {
                 complain(
-                    format!("{}: the router {address} is this box itself, on `{}`", entry.path, interface.name.value),
+                    format!(
+                        "{}: the router {address} is this box itself, on `{}`",
+                        entry.path, interface.name.value
+                    ),
                     "name the router's own address".to_owned(),
                 );
                 return None;
@@ -342,7 +369,8 @@ fn gateway(entry: &Cursor<'_>, via: &Located<IpAddr>, named: Option<u16>, names:
             .filter(|net: &IpNet| net.addr().is_ipv4() == address.is_ipv4())
             .map(|net| net.to_string())
             .collect();
-        let connected = if subnets.is_empty() { "none of that family".to_owned() } else { subnets.join(", ") };
+        let connected =
+            if subnets.is_empty() { "none of that family".to_owned() } else { subnets.join(", ") };
         complain(
             format!("{}: the router {address} is not in a subnet of any interface", entry.path),
             format!("connected are: {connected}"),

@@ -20,8 +20,11 @@ const MAX_WORKERS: usize = 64;
 
 pub(crate) fn interfaces(section: Option<Cursor<'_>>) -> Vec<Interface> {
     let Some(section) = section else { return Vec::new() };
-    let all: Vec<Interface> =
-        section.named("interface").into_iter().filter_map(|(name, cursor)| interface(name, &cursor)).collect();
+    let all: Vec<Interface> = section
+        .named("interface")
+        .into_iter()
+        .filter_map(|(name, cursor)| interface(name, &cursor))
+        .collect();
     if all.len() > MAX_INTERFACES {
         section.error(format!("expected at most {MAX_INTERFACES} interfaces, found {}", all.len()));
     }
@@ -122,7 +125,8 @@ fn pool(name: Located<String>, cursor: &Cursor<'_>) -> Option<Pool> {
         for item in items {
             let Some(network) = item.located("an IPv4 prefix", value::prefix4) else { continue };
             let (first, last) = (network.network(), network.broadcast());
-            let unusable = |a: std::net::Ipv4Addr| a.octets()[0] == 0 || a.is_loopback() || a.octets()[0] >= 224;
+            let unusable =
+                |a: std::net::Ipv4Addr| a.octets()[0] == 0 || a.is_loopback() || a.octets()[0] >= 224;
             if unusable(first) || unusable(last) {
                 item.expected(Expected::new("unicast addresses"));
             }
@@ -207,7 +211,12 @@ pub(crate) fn timers(section: Option<Cursor<'_>>) -> Timers {
     };
     let timers = Timers {
         //= conformance N64-UDP-05
-        udp: timer("udp", default.udp, 120, "RFC 4787 REQ-5 and RFC 6146 forbid a shorter UDP timer; 300 is the default"),
+        udp: timer(
+            "udp",
+            default.udp,
+            120,
+            "RFC 4787 REQ-5 and RFC 6146 forbid a shorter UDP timer; 300 is the default",
+        ),
         //= conformance N64-TCP-34
         tcp_established: timer(
             "tcp-established",
@@ -218,7 +227,12 @@ pub(crate) fn timers(section: Option<Cursor<'_>>) -> Timers {
         tcp_opening: timer("tcp-opening", default.tcp_opening, 1, "0 would refuse every connection"),
         tcp_transitory: timer("tcp-transitory", default.tcp_transitory, 1, "0 would cut closing connections"),
         //= conformance N64-ICMP-05
-        icmp: timer("icmp", default.icmp, 60, "RFC 5508 REQ-2 forbids a shorter ICMP timer; 60 is the default"),
+        icmp: timer(
+            "icmp",
+            default.icmp,
+            60,
+            "RFC 5508 REQ-2 forbids a shorter ICMP timer; 60 is the default",
+        ),
         udp_inbound_refresh: true,
     };
     let refresh = fields.get("udp-inbound-refresh");
@@ -236,7 +250,8 @@ pub(crate) fn icmp_errors(section: Option<Cursor<'_>>) -> u32 {
         .and_then(|c| {
             c.scalar("a number or `never`", |text| match text {
                 "never" => Ok(0),
-                _ => value::number(text, 0, 1_000_000).map_err(|e| Expected::new(format!("{} or `never`", e.what))),
+                _ => value::number(text, 0, 1_000_000)
+                    .map_err(|e| Expected::new(format!("{} or `never`", e.what))),
             })
         })
         .unwrap_or(DEFAULT_ICMP_ERRORS)

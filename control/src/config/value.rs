@@ -41,9 +41,7 @@ pub(crate) fn count(text: &str, min: u32, max: u32) -> Parsed<u32> {
         .and_then(|n| n.checked_mul(factor))
         .and_then(|n| u32::try_from(n).ok())
         .filter(|n| (min..=max).contains(n))
-        .ok_or_else(|| {
-            Expected::new(format!("a count from {min} to {max}, such as 500k, 1M or 1Mi"))
-        })
+        .ok_or_else(|| Expected::new(format!("a count from {min} to {max}, such as 500k, 1M or 1Mi")))
 }
 
 /// Seconds, or a number with `s`, `m`, `h` or `d`.
@@ -119,7 +117,10 @@ pub(crate) fn interface_address(text: &str) -> Parsed<IpNet> {
         .map_err(|_| Expected::new("an address with prefix length, such as 10.0.0.1/24 or 2001:db8::1/64"))?;
     let unusable = match net.addr() {
         IpAddr::V4(a) => {
-            a.is_unspecified() || a.is_multicast() || a.is_broadcast() || a.is_loopback()
+            a.is_unspecified()
+                || a.is_multicast()
+                || a.is_broadcast()
+                || a.is_loopback()
                 || (net.prefix_len() < 31 && (net.addr() == net.network() || net.addr() == net.broadcast()))
         }
         IpAddr::V6(a) => a.is_unspecified() || a.is_multicast() || a.is_loopback(),
