@@ -89,6 +89,7 @@ pub(crate) struct DataplaneHeader {
     heartbeat_ns: AtomicU64,
     generation: AtomicU64,
     ports: AtomicU64,
+    active_workers: AtomicU64,
 }
 
 /// What control says of itself; written by control.
@@ -138,8 +139,10 @@ pub struct DataplaneInfo {
     pub alive: bool,
     /// What it is doing.
     pub state: DataplaneState,
-    /// Workers.
+    /// Workers that there is room for.
     pub workers: usize,
+    /// Workers that the active configuration has; 0: none runs yet.
+    pub active_workers: usize,
     /// Generation of the configuration that every worker works with; 0: none yet.
     pub generation: u64,
     /// `CLOCK_BOOTTIME` of its start.
@@ -263,6 +266,7 @@ impl View {
             alive: self.dataplane_is_alive(),
             state: DataplaneState::from_number(read(&dataplane.state)),
             workers: self.threads() - EXTRA_THREADS,
+            active_workers: (read(&dataplane.active_workers) as usize).min(self.threads() - EXTRA_THREADS),
             generation: read(&dataplane.generation),
             started_ns: read(&dataplane.started_ns),
             heartbeat_ns: read(&dataplane.heartbeat_ns),

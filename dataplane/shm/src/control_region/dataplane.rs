@@ -144,6 +144,11 @@ impl DataplaneRegion {
         self.view.dataplane.generation.store(generation, Ordering::Release);
     }
 
+    /// Says how many workers run.
+    pub fn set_active_workers(&self, workers: usize) {
+        self.view.dataplane.active_workers.store(workers as u64, Ordering::Release);
+    }
+
     /// Says what the dataplane is doing.
     pub fn set_state(&self, state: DataplaneState) {
         self.view.dataplane.state.store(state as u64, Ordering::Release);

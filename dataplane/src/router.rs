@@ -1,0 +1,307 @@
+//! Routes and neighbours of one configuration generation: the main thread's writing side.
+//!
+//! Static and connected routes come with the configuration, neighbours one by one as the kernel finds them. A known
+//! neighbour on a connected subnet is a host route to its adjacency, so that forwarding is one lookup.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sluice_fib::{Fib4, Fib6, Prefix4, Prefix6, Writer4, Writer6};
+use sluice_shm::snapshot::{InterfaceSpec, RouteSpec, Via};
+
+use crate::nexthop::{Adjacency, AdjacencyIndex, AdjacencyTable, MAX_ADJACENCIES, NextHop, State};
+
+/// A neighbour: interface by position, and its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Neighbour {
+    /// Interface.
+    pub interface: u16,
+    /// Whether the address is IPv6.
+    pub ipv6: bool,
+    /// The address; IPv4 in the low 32 bits.
+    pub address: u128,
+}
+
+/// What the workers read.
+#[derive(Debug, Clone)]
+pub struct Routes {
+    /// IPv4.
+    pub fib4: Arc<Fib4>,
+    /// IPv6.
+    pub fib6: Arc<Fib6>,
+    /// Neighbours.
+    pub adjacencies: Arc<AdjacencyTable>,
+    /// Counts every change of either FIB; sessions cache its low 16 bits beside their next hops. It goes on counting
+    /// from one configuration to the next.
+    pub generation: Arc<AtomicU32>,
+}
+
+impl Routes {
+    /// The generation as sessions cache it.
+    #[inline]
+    pub fn generation(&self) -> u16 {
+        self.generation.load(Ordering::Acquire) as u16
+    }
+}
+
+/// Why routes could not be built.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RouterError {
+    /// A prefix has host bits set or an impossible length; control should have refused it
+    #[error("route {address:#x}/{len}: not a prefix")]
+    Prefix {
+        /// Its address.
+        address: u128,
+        /// Its length.
+        len: u8,
+    },
+    /// A route or neighbour names an interface that the configuration does not have
+    #[error("a route names interface {0}, which does not exist")]
+    Interface(u16),
+    /// More neighbours than the adjacency table holds
+    #[error("more than {MAX_ADJACENCIES} neighbours")]
+    Adjacencies,
+    /// The FIB is full
+    #[error("the forwarding table is full: {0}")]
+    Full(String),
+}
+
+/// The writing side.
+pub struct Router {
+    fib4: Writer4,
+    fib6: Writer6,
+    adjacencies: Arc<AdjacencyTable>,
+    generation: Arc<AtomicU32>,
+    known: HashMap<Neighbour, AdjacencyIndex>,
+    gateways: HashMap<Neighbour, ()>,
+    subnets: Vec<(u16, bool, u128, u8)>,
+    next: u16,
+}
+
+impl Router {
+    /// Builds the tables of a configuration.
+    ///
+    /// # Errors
+    /// If a route is malformed or does not fit.
+    pub fn new(
+        interfaces: &[InterfaceSpec],
+        routes: &[RouteSpec],
+        generation: Arc<AtomicU32>,
+    ) -> Result<Self, RouterError> {
+        let mut router = Self {
+            fib4: Writer4::new(Fib4::new(sluice_fib::Config::default())),
+            fib6: Writer6::new(Fib6::new(sluice_fib::Config::default())),
+            adjacencies: Arc::new(AdjacencyTable::new()),
+            generation,
+            known: HashMap::new(),
+            gateways: HashMap::new(),
+            subnets: Vec::new(),
+            next: 0,
+        };
+        for route in routes {
+            let hop = match route.via {
+                Via::Gateway { interface, ipv6, address } => {
+                    if usize::from(interface) >= interfaces.len() {
+                        return Err(RouterError::Interface(interface));
+                    }
+                    let gateway = Neighbour { interface, ipv6, address };
+                    router.gateways.insert(gateway, ());
+                    NextHop::Adjacency(router.adjacency(gateway)?)
+                }
+                Via::Connected { interface } => {
+                    if usize::from(interface) >= interfaces.len() {
+                        return Err(RouterError::Interface(interface));
+                    }
+                    router.subnets.push((interface, route.ipv6, route.prefix, route.len));
+                    NextHop::Connected(interface)
+                }
+                Via::Blackhole => NextHop::Blackhole,
+            };
+            router.insert(route.ipv6, route.prefix, route.len, hop)?;
+        }
+        for interface in interfaces {
+            for &(address, _) in &interface.ipv4 {
+                router.insert(false, u128::from(address), 32, NextHop::Local)?;
+            }
+            for &(address, _) in &interface.ipv6 {
+                router.insert(true, address, 128, NextHop::Local)?;
+            }
+        }
+        router.changed();
+        Ok(router)
+    }
+
+    /// The reading side.
+    pub fn routes(&self) -> Routes {
+        Routes {
+            fib4: self.fib4.fib(),
+            fib6: self.fib6.fib(),
+            adjacencies: Arc::clone(&self.adjacencies),
+            generation: Arc::clone(&self.generation),
+        }
+    }
+
+    /// Records what the kernel knows of a neighbour.
+    ///
+    /// # Errors
+    /// If a table is full; nothing else changed then.
+    pub fn set(&mut self, neighbour: Neighbour, mac: [u8; 6], state: State) -> Result<(), RouterError> {
+        let index = self.adjacency(neighbour)?;
+        self.adjacencies.set(index, Adjacency { mac, interface: neighbour.interface as u8, state });
+        let on_link = self.subnets.iter().any(|&(interface, ipv6, prefix, len)| {
+            let bits = if ipv6 { 128 } else { 32 };
+            interface == neighbour.interface
+                && ipv6 == neighbour.ipv6
+                && (len == 0 || (prefix ^ neighbour.address) >> (bits - u32::from(len)) == 0)
+        });
+        if on_link && !self.is_local(neighbour) {
+            let len = if neighbour.ipv6 { 128 } else { 32 };
+            self.insert(neighbour.ipv6, neighbour.address, len, NextHop::Adjacency(index))?;
+        }
+        self.changed();
+        Ok(())
+    }
+
+    /// Forgets a neighbour. A gateway becomes unresolved; a host on the link is asked for again by its next packet.
+    pub fn delete(&mut self, neighbour: Neighbour) {
+        let Some(&index) = self.known.get(&neighbour) else { return };
+        let interface = neighbour.interface as u8;
+        self.adjacencies.set(index, Adjacency { mac: [0; 6], interface, state: State::Unresolved });
+        if !self.gateways.contains_key(&neighbour) && !self.is_local(neighbour) {
+            if neighbour.ipv6 {
+                if let Ok(prefix) = Prefix6::new(neighbour.address, 128) {
+                    self.fib6.remove(prefix);
+                }
+            } else if let Ok(prefix) = Prefix4::new(neighbour.address as u32, 32) {
+                self.fib4.remove(prefix);
+            }
+        }
+        self.changed();
+    }
+
+    /// Frees trie nodes that no worker can hold any more. Called when every worker went round its loop since the last change.
+    pub fn reclaim(&mut self) {
+        self.fib4.reclaim();
+        self.fib6.reclaim();
+    }
+
+    fn is_local(&self, neighbour: Neighbour) -> bool {
+        let target = if neighbour.ipv6 {
+            Prefix6::new(neighbour.address, 128).ok().and_then(|prefix| self.fib6.get(prefix))
+        } else {
+            Prefix4::new(neighbour.address as u32, 32).ok().and_then(|prefix| self.fib4.get(prefix))
+        };
+        target.map(NextHop::from_target) == Some(NextHop::Local)
+    }
+
+    fn adjacency(&mut self, neighbour: Neighbour) -> Result<AdjacencyIndex, RouterError> {
+        if let Some(&index) = self.known.get(&neighbour) {
+            return Ok(index);
+        }
+        if usize::from(self.next) >= MAX_ADJACENCIES {
+            return Err(RouterError::Adjacencies);
+        }
+        let index = AdjacencyIndex(self.next);
+        self.next += 1;
+        let interface = neighbour.interface as u8;
+        self.adjacencies.set(index, Adjacency { mac: [0; 6], interface, state: State::Unresolved });
+        self.known.insert(neighbour, index);
+        Ok(index)
+    }
+
+    fn insert(&mut self, ipv6: bool, address: u128, len: u8, hop: NextHop) -> Result<(), RouterError> {
+        let malformed = RouterError::Prefix { address, len };
+        if ipv6 {
+            let prefix = Prefix6::new(address, len).map_err(|_| malformed)?;
+            self.fib6.insert(prefix, hop.to_target()).map_err(|full| RouterError::Full(full.to_string()))
+        } else {
+            let narrow = u32::try_from(address).map_err(|_| RouterError::Prefix { address, len })?;
+            let prefix = Prefix4::new(narrow, len).map_err(|_| malformed)?;
+            self.fib4.insert(prefix, hop.to_target()).map_err(|full| RouterError::Full(full.to_string()))
+        }
+    }
+
+    fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sluice_shm::snapshot::MssClamp;
+
+    fn interface() -> InterfaceSpec {
+        InterfaceSpec {
+            name: "inside".into(),
+            port: 0,
+            vlan: None,
+            mtu: 1500,
+            ipv4: vec![(0x0a00_0001, 24)],
+            ipv6: vec![],
+            mss_clamp: MssClamp::Auto,
+            time_exceeded: true,
+        }
+    }
+
+    fn hop(router: &Router, address: u32) -> Option<NextHop> {
+        router.routes().fib4.lookup(address).map(NextHop::from_target)
+    }
+
+    #[test]
+    fn neighbours_on_the_link_become_host_routes_and_go_again() {
+        let routes = [
+            RouteSpec { ipv6: false, prefix: 0x0a00_0000, len: 24, via: Via::Connected { interface: 0 } },
+            RouteSpec {
+                ipv6: false,
+                prefix: 0,
+                len: 0,
+                via: Via::Gateway { interface: 0, ipv6: false, address: 0x0a00_00fe },
+            },
+        ];
+        let generation = Arc::new(AtomicU32::new(7));
+        let mut router = Router::new(&[interface()], &routes, Arc::clone(&generation)).unwrap();
+        assert_eq!(generation.load(Ordering::Relaxed), 8);
+        assert_eq!(hop(&router, 0x0a00_0001), Some(NextHop::Local));
+        assert_eq!(hop(&router, 0x0a00_0005), Some(NextHop::Connected(0)));
+        let Some(NextHop::Adjacency(gateway)) = hop(&router, 0xc000_0201) else { panic!("default route") };
+        assert_eq!(router.routes().adjacencies.get(gateway).state, State::Unresolved);
+
+        let host = Neighbour { interface: 0, ipv6: false, address: 0x0a00_0005 };
+        router.set(host, [2; 6], State::Resolved).unwrap();
+        assert!(matches!(hop(&router, 0x0a00_0005), Some(NextHop::Adjacency(_))));
+        router.delete(host);
+        assert_eq!(hop(&router, 0x0a00_0005), Some(NextHop::Connected(0)));
+
+        let gateway_neighbour = Neighbour { interface: 0, ipv6: false, address: 0x0a00_00fe };
+        router.set(gateway_neighbour, [4; 6], State::Resolved).unwrap();
+        assert_eq!(router.routes().adjacencies.get(gateway).mac, [4; 6]);
+        router.delete(gateway_neighbour);
+        assert_eq!(hop(&router, 0xc000_0201), Some(NextHop::Adjacency(gateway)));
+        assert_eq!(
+            hop(&router, 0x0a00_00fe),
+            Some(NextHop::Adjacency(gateway)),
+            "a gateway keeps its host route"
+        );
+    }
+
+    #[test]
+    fn a_neighbour_off_the_link_gets_no_host_route() {
+        let mut router = Router::new(&[interface()], &[], Arc::default()).unwrap();
+        router.set(Neighbour { interface: 0, ipv6: true, address: 1 }, [2; 6], State::Resolved).unwrap();
+        assert_eq!(router.routes().fib6.lookup(1), None);
+    }
+
+    #[test]
+    fn the_box_itself_is_never_a_neighbour() {
+        let routes =
+            [RouteSpec { ipv6: false, prefix: 0x0a00_0000, len: 24, via: Via::Connected { interface: 0 } }];
+        let mut router = Router::new(&[interface()], &routes, Arc::default()).unwrap();
+        let own = Neighbour { interface: 0, ipv6: false, address: 0x0a00_0001 };
+        router.set(own, [2; 6], State::Resolved).unwrap();
+        assert_eq!(hop(&router, 0x0a00_0001), Some(NextHop::Local));
+        router.delete(own);
+        assert_eq!(hop(&router, 0x0a00_0001), Some(NextHop::Local));
+    }
+}

@@ -1,0 +1,143 @@
+//! One configuration generation as the workers use it: immutable, behind an `Arc`.
+//!
+//! The main thread builds it from a snapshot and sends it to every worker through a ring of its own; a worker swaps it in
+//! between two batches and sends the old one back, so that nothing is ever freed in a poll loop.
+
+use std::sync::Arc;
+
+use sluice_nat::{Config, RuleSpec};
+use sluice_shm::snapshot::{InterfaceSpec, MssClamp, Snapshot};
+
+use crate::router::Routes;
+
+/// A logical interface.
+#[derive(Debug, Clone)]
+pub struct Interface {
+    /// Name, also that of the TAP twin.
+    pub name: String,
+    /// Port, by position.
+    pub port: u16,
+    /// VLAN tag that its frames carry.
+    pub vlan: Option<u16>,
+    /// IP MTU.
+    pub mtu: u16,
+    /// Link-layer address: the port's.
+    pub mac: [u8; 6],
+    /// Source of IPv4 errors sent from here.
+    pub ipv4: Option<u32>,
+    /// Source of IPv6 errors sent from here.
+    pub ipv6: Option<u128>,
+    /// TCP MSS clamping.
+    pub mss_clamp: MssClamp,
+    /// Whether Time Exceeded is sent for packets that arrived here (ICMP-109).
+    pub time_exceeded: bool,
+}
+
+/// Which interface a frame of a port belongs to.
+#[derive(Debug, Clone, Default)]
+struct PortInterfaces {
+    untagged: Option<u16>,
+    tagged: Vec<(u16, u16)>,
+}
+
+/// A configuration generation.
+#[derive(Debug)]
+pub struct Setup {
+    /// Number of the snapshot.
+    pub generation: u64,
+    /// Translation.
+    pub nat: Arc<Config>,
+    /// Interfaces, by position.
+    pub interfaces: Vec<Interface>,
+    ports: Vec<PortInterfaces>,
+    /// Routes and neighbours.
+    pub routes: Routes,
+    /// ICMP errors a second and worker (ICMP-103).
+    pub icmp_errors_per_second: u32,
+    /// Any IPv4 address of the box, for errors from an interface without one.
+    pub any_ipv4: Option<u32>,
+    /// Any IPv6 address of the box.
+    pub any_ipv6: Option<u128>,
+    local4: Vec<u32>,
+}
+
+impl Setup {
+    /// Puts a generation together. `macs` holds the address of each port.
+    pub fn new(snapshot: &Snapshot, macs: &[[u8; 6]], nat: Arc<Config>, routes: Routes) -> Self {
+        let mut ports = vec![PortInterfaces::default(); snapshot.ports.len()];
+        for (position, interface) in snapshot.interfaces.iter().enumerate() {
+            let Some(port) = ports.get_mut(usize::from(interface.port)) else { continue };
+            match interface.vlan {
+                None => port.untagged = Some(position as u16),
+                Some(vlan) => port.tagged.push((vlan, position as u16)),
+            }
+        }
+        let interfaces: Vec<Interface> =
+            snapshot.interfaces.iter().map(|spec| interface(spec, macs)).collect();
+        let mut local4: Vec<u32> = snapshot
+            .interfaces
+            .iter()
+            .flat_map(|spec| spec.ipv4.iter().map(|&(address, _)| address))
+            .collect();
+        local4.sort_unstable();
+        Self {
+            generation: snapshot.generation,
+            nat,
+            any_ipv4: interfaces.iter().find_map(|interface| interface.ipv4),
+            any_ipv6: interfaces.iter().find_map(|interface| interface.ipv6),
+            interfaces,
+            ports,
+            routes,
+            icmp_errors_per_second: snapshot.icmp_errors_per_second,
+            local4,
+        }
+    }
+
+    /// The interface of a frame that came in on a port; `None` if no interface has its tag.
+    #[inline]
+    pub fn interface_of(&self, port: u16, vlan: Option<u16>) -> Option<u16> {
+        let port = self.ports.get(usize::from(port))?;
+        match vlan {
+            None => port.untagged,
+            Some(vlan) => port.tagged.iter().find(|&&(tag, _)| tag == vlan).map(|&(_, interface)| interface),
+        }
+    }
+
+    /// The interface at a position.
+    #[inline]
+    pub fn interface(&self, position: u16) -> Option<&Interface> {
+        self.interfaces.get(usize::from(position))
+    }
+
+    /// Whether the box itself has an IPv4 address.
+    pub fn is_local_v4(&self, address: u32) -> bool {
+        self.local4.binary_search(&address).is_ok()
+    }
+}
+
+fn interface(spec: &InterfaceSpec, macs: &[[u8; 6]]) -> Interface {
+    Interface {
+        name: spec.name.clone(),
+        port: spec.port,
+        vlan: spec.vlan,
+        mtu: spec.mtu,
+        mac: macs.get(usize::from(spec.port)).copied().unwrap_or_default(),
+        ipv4: spec.ipv4.first().map(|&(address, _)| address),
+        ipv6: spec.ipv6.iter().map(|&(address, _)| address).find(|address| address >> 118 != 0xfe80 >> 6),
+        mss_clamp: spec.mss_clamp,
+        time_exceeded: spec.time_exceeded,
+    }
+}
+
+/// Whether moving from one snapshot to another needs ports and threads to be built anew.
+pub fn needs_rebuild(old: &Snapshot, new: &Snapshot) -> bool {
+    let place = |snapshot: &Snapshot| -> Vec<(String, u16, Option<u16>)> {
+        snapshot.interfaces.iter().map(|spec| (spec.name.clone(), spec.port, spec.vlan)).collect()
+    };
+    old.ports != new.ports || old.cores != new.cores || place(old) != place(new)
+}
+
+/// Interfaces that rules name must exist.
+pub fn rules_fit(rules: &[RuleSpec], interfaces: usize) -> bool {
+    rules.iter().all(|rule| rule.interfaces.iter().all(|&interface| usize::from(interface) < interfaces))
+}

@@ -1,0 +1,101 @@
+//! A batch and the packets in it, on their way through the look-up stages together.
+
+use sluice_dpdk::Mbuf;
+use sluice_nat::SessionIndex;
+use sluice_packet::{Link, Meta};
+
+use super::classify::Class;
+use super::{BURST, Worker};
+
+/// A packet between intake and its end. It ends in exactly one of: transmit, punt, hand-off, drop.
+pub(super) struct Packet {
+    pub mbuf: Mbuf,
+    pub link: Link,
+    pub meta: Meta,
+    /// Interface on which it arrived.
+    pub interface: u16,
+    /// Hand-offs so far.
+    pub hops: u8,
+    /// It has been translated once already: the second half of a hairpin.
+    pub hairpinned: bool,
+    /// Slot of the record of its way, or [`NO_TRACE`].
+    pub trace: u8,
+}
+
+/// The packet's way is not recorded.
+pub(super) const NO_TRACE: u8 = u8::MAX;
+
+impl Packet {
+    /// Whether its way is recorded.
+    #[inline]
+    pub(super) fn is_traced(&self) -> bool {
+        self.trace != NO_TRACE
+    }
+}
+
+impl Worker {
+    /// Takes a batch of parsed packets through classification and the look-ups, each to its end.
+    pub(super) fn process(&mut self, batch: &mut Vec<Packet>) {
+        debug_assert!(batch.len() <= 2 * BURST);
+        let mut classes = std::mem::take(&mut self.scratch.classes);
+        let mut outbound = std::mem::take(&mut self.scratch.outbound);
+        let mut inbound = std::mem::take(&mut self.scratch.inbound);
+
+        for packet in batch.iter() {
+            let class = self.classify(packet);
+            match &class {
+                Class::Outbound(tuple) => outbound.push(*tuple),
+                Class::Inbound(tuple) => inbound.push(*tuple),
+                _ => {}
+            }
+            classes.push(class);
+        }
+        let mut found_outbound = [SessionIndex::NONE; 2 * BURST];
+        let mut found_inbound = [SessionIndex::NONE; 2 * BURST];
+        if !outbound.is_empty() {
+            self.engine.find_outbound(&outbound, &mut found_outbound[..outbound.len()]);
+        }
+        if !inbound.is_empty() {
+            self.engine.find_inbound(&inbound, &mut found_inbound[..inbound.len()]);
+        }
+
+        let (mut found_outbound, mut found_inbound) = (found_outbound.iter(), found_inbound.iter());
+        for (packet, class) in batch.drain(..).zip(classes.drain(..)) {
+            match class {
+                Class::Outbound(tuple) => {
+                    let session = found_outbound.next().copied().unwrap_or(SessionIndex::NONE);
+                    self.outbound(packet, &tuple, session);
+                }
+                Class::Inbound(tuple) => {
+                    let session = found_inbound.next().copied().unwrap_or(SessionIndex::NONE);
+                    self.inbound(packet, &tuple, session);
+                }
+                Class::OutboundError => self.outbound_error(packet),
+                Class::InboundError => self.inbound_error(packet),
+                Class::Native => self.native(packet),
+                Class::Punt(reason) => self.punt(packet, reason),
+                Class::Drop(reason) => self.drop_packet(packet, reason),
+                Class::Report(reason, message) => self.refuse(packet, reason, message),
+            }
+        }
+
+        outbound.clear();
+        inbound.clear();
+        self.scratch.classes = classes;
+        self.scratch.outbound = outbound;
+        self.scratch.inbound = inbound;
+        self.process_hairpins();
+    }
+
+    /// The second pass of hairpinned packets: once, after the batch that made them. What they hairpin again is dropped
+    /// in [`Worker::classify`] (HAIR-08).
+    fn process_hairpins(&mut self) {
+        if self.scratch.hairpins.is_empty() {
+            return;
+        }
+        let mut again = std::mem::take(&mut self.scratch.hairpins);
+        self.process(&mut again);
+        debug_assert!(self.scratch.hairpins.is_empty());
+        self.scratch.hairpins = again;
+    }
+}

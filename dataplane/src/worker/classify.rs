@@ -1,0 +1,249 @@
+//! Classification: which way a parsed packet goes. Pure decision, nothing is changed here.
+
+use sluice_nat::config::Outbound;
+use sluice_nat::shared::ExternalOwner;
+use sluice_nat::{InboundTuple, OutboundTuple, Protocol};
+use sluice_packet::{
+    DropReason, Family, IcmpMessage, Meta, PuntReason, Transport, source_illegal_v4, source_illegal_v6,
+};
+
+use super::Worker;
+use super::batch::Packet;
+
+/// What a packet is to the gateway.
+#[derive(Clone, Copy)]
+pub(super) enum Class {
+    /// A packet of a flow from inside to outside.
+    Outbound(OutboundTuple),
+    /// A packet to an external address.
+    Inbound(InboundTuple),
+    /// An ICMP error from inside about a translated flow.
+    OutboundError,
+    /// An ICMP error to an external address.
+    InboundError,
+    /// To be routed as it is.
+    Native,
+    /// For the kernel.
+    Punt(PuntReason),
+    /// Not to go anywhere.
+    Drop(DropReason),
+    /// Not to go anywhere, and its sender is told.
+    Report(DropReason, IcmpMessage),
+}
+
+impl Worker {
+    /// Decides by destination, source and transport.
+    #[inline]
+    pub(super) fn classify(&self, packet: &Packet) -> Class {
+        match packet.meta.family {
+            Family::V6 => self.classify_v6(packet),
+            Family::V4 => self.classify_v4(packet),
+        }
+    }
+
+    fn classify_v6(&self, packet: &Packet) -> Class {
+        let meta = &packet.meta;
+        // Neighbour discovery, multicast listener reports and all that is link-local belong to the kernel.
+        if meta.destination >> 120 == 0xff {
+            return if meta.transport == Transport::IcmpOther {
+                Class::Punt(PuntReason::NeighbourDiscovery)
+            } else {
+                Class::Punt(PuntReason::Multicast)
+            };
+        }
+        if meta.destination >> 118 == 0xfe80 >> 6 {
+            return Class::Punt(PuntReason::Local);
+        }
+        //= conformance XLT-19
+        if source_illegal_v6(meta.source) {
+            // Link-local and unspecified sources speak to the box: duplicate address detection, solicitations.
+            let speaks_to_box = meta.source == 0 || meta.source >> 118 == 0xfe80 >> 6;
+            return if speaks_to_box && self.is_local(meta) {
+                Class::Punt(PuntReason::NeighbourDiscovery)
+            } else {
+                Class::Drop(DropReason::SourceIllegal)
+            };
+        }
+        //= conformance XLT-43
+        if packet.link.is_group() {
+            return Class::Drop(DropReason::NotUnicast);
+        }
+        match self.setup.nat.outbound_v6(meta.source, meta.destination, packet.interface) {
+            //= conformance XLT-01
+            Outbound::Native => Class::Native,
+            Outbound::Drop(reason) => Class::Drop(reason),
+            Outbound::Translate { kind_realm, prefix64, remote } => {
+                let inside = meta.source;
+                let tuple = |protocol| OutboundTuple {
+                    kind_realm,
+                    protocol,
+                    inside,
+                    inside_port: meta.source_port,
+                    remote,
+                    remote_port: if protocol == Protocol::Icmp { 0 } else { meta.destination_port },
+                    prefix64,
+                };
+                //= conformance XLT-04
+                self.outbound_class(packet, tuple, IcmpMessage::v6_port_unreachable())
+            }
+        }
+    }
+
+    fn classify_v4(&self, packet: &Packet) -> Class {
+        let meta = &packet.meta;
+        let (source, destination) = (meta.source as u32, meta.destination as u32);
+        if packet.link.is_group() || destination >> 28 == 0xe || destination == u32::MAX {
+            return Class::Punt(PuntReason::Multicast);
+        }
+        //= conformance XLT-02
+        let external = self.setup.nat.is_external(destination);
+        if packet.hairpinned {
+            return if external {
+                self.classify_inbound(packet, source, destination)
+            } else {
+                Class::Drop(DropReason::HairpinNoBinding)
+            };
+        }
+        if external && self.setup.is_local_v4(destination) && self.is_nobodys(meta) {
+            return Class::Punt(PuntReason::PoolLocal);
+        }
+        //= conformance XLT-26
+        if source_illegal_v4(source) && !external {
+            return Class::Drop(DropReason::SourceIllegal);
+        }
+        if self.setup.is_local_v4(destination) && !external {
+            return Class::Native;
+        }
+        match self.setup.nat.outbound_v4(source, destination, packet.interface) {
+            Outbound::Native if external => self.classify_inbound(packet, source, destination),
+            Outbound::Native => Class::Native,
+            Outbound::Drop(reason) => Class::Drop(reason),
+            //= conformance HAIR-09
+            // An inside host that sends to an external address is translated first, and comes in again as a hairpin.
+            Outbound::Translate { kind_realm, prefix64, remote } => {
+                let tuple = |protocol| OutboundTuple {
+                    kind_realm,
+                    protocol,
+                    inside: meta.source,
+                    inside_port: meta.source_port,
+                    remote,
+                    remote_port: if protocol == Protocol::Icmp { 0 } else { meta.destination_port },
+                    prefix64,
+                };
+                //= conformance N44-26
+                self.outbound_class(packet, tuple, IcmpMessage::v4_protocol_unreachable())
+            }
+        }
+    }
+
+    /// Whether a packet to an external address that is the box's own too is for the box: no worker has the port.
+    fn is_nobodys(&self, meta: &Meta) -> bool {
+        let protocol = match meta.transport {
+            Transport::Tcp => Protocol::Tcp,
+            Transport::Udp => Protocol::Udp,
+            Transport::IcmpQuery => Protocol::Icmp,
+            // An error is judged by what it quotes, anything else has no port.
+            Transport::IcmpError => return false,
+            Transport::IcmpOther | Transport::Other => return true,
+        };
+        let owner = self.shared.external_owner(
+            &self.setup.nat,
+            protocol,
+            meta.destination as u32,
+            meta.destination_port,
+        );
+        !matches!(owner, ExternalOwner::Worker(_) | ExternalOwner::Static(_))
+    }
+
+    /// A packet to an external address: of a session, of a binding, or for the box itself if it shares the address.
+    fn classify_inbound(&self, packet: &Packet, source: u32, destination: u32) -> Class {
+        let meta = &packet.meta;
+        let router_error =
+            meta.transport == Transport::IcmpError && !(source >> 24 == 0 || source >> 24 == 127);
+        //= conformance XLT-27
+        if source_illegal_v4(source) && !router_error {
+            return Class::Drop(DropReason::SourceIllegal);
+        }
+        let tuple = |protocol| InboundTuple {
+            protocol,
+            external: destination,
+            external_port: meta.destination_port,
+            remote: source,
+            remote_port: if protocol == Protocol::Icmp { 0 } else { meta.source_port },
+        };
+        if !meta.is_whole() {
+            return Class::Drop(DropReason::Fragment);
+        }
+        let class = match meta.transport {
+            Transport::Tcp => Class::Inbound(tuple(Protocol::Tcp)),
+            Transport::Udp => Class::Inbound(tuple(Protocol::Udp)),
+            Transport::IcmpQuery => Class::Inbound(tuple(Protocol::Icmp)),
+            Transport::IcmpError => return Class::InboundError,
+            Transport::IcmpOther => return Class::Drop(DropReason::IcmpUntranslatable),
+            //= conformance ICMP-08
+            Transport::Other if meta.protocol == 2 => return Class::Drop(DropReason::ProtocolUnsupported),
+            //= conformance XLT-05
+            Transport::Other => {
+                return Class::Report(
+                    DropReason::ProtocolUnsupported,
+                    IcmpMessage::v4_protocol_unreachable(),
+                );
+            }
+        };
+        // The box answers for its own addresses whatever the hop limit; the check follows when there is a session.
+        if self.setup.is_local_v4(destination) { class } else { self.with_hop_limit(packet, class) }
+    }
+
+    /// Common to both families: what can be mapped, what cannot, and what has no hop left.
+    #[inline]
+    fn outbound_class(
+        &self,
+        packet: &Packet,
+        tuple: impl Fn(Protocol) -> OutboundTuple,
+        unsupported: IcmpMessage,
+    ) -> Class {
+        let meta = &packet.meta;
+        if !meta.is_whole() {
+            return Class::Drop(DropReason::Fragment);
+        }
+        let class = match meta.transport {
+            Transport::Tcp => Class::Outbound(tuple(Protocol::Tcp)),
+            Transport::Udp => Class::Outbound(tuple(Protocol::Udp)),
+            Transport::IcmpQuery => Class::Outbound(tuple(Protocol::Icmp)),
+            Transport::IcmpError => Class::OutboundError,
+            Transport::IcmpOther => return Class::Drop(DropReason::IcmpUntranslatable),
+            Transport::Other => return Class::Report(DropReason::ProtocolUnsupported, unsupported),
+        };
+        self.with_hop_limit(packet, class)
+    }
+
+    /// A packet with no hop left makes no session: its sender is told first (XLT-14, XLT-25, N44-05).
+    #[inline]
+    fn with_hop_limit(&self, packet: &Packet, class: Class) -> Class {
+        if packet.meta.hop_limit > 1 || packet.hairpinned {
+            class
+        } else {
+            Class::Report(DropReason::HopLimitExceeded, hop_limit_message(packet.meta.family))
+        }
+    }
+
+    /// Whether the destination is an address of the box.
+    pub(super) fn is_local(&self, meta: &Meta) -> bool {
+        use crate::nexthop::NextHop;
+        match meta.family {
+            Family::V4 => self.setup.is_local_v4(meta.destination as u32),
+            Family::V6 => {
+                self.setup.routes.fib6.lookup(meta.destination).map(NextHop::from_target)
+                    == Some(NextHop::Local)
+            }
+        }
+    }
+}
+
+/// The error for a packet whose hop limit is used up.
+pub(super) fn hop_limit_message(family: Family) -> IcmpMessage {
+    match family {
+        Family::V4 => IcmpMessage::v4_ttl(),
+        Family::V6 => IcmpMessage::v6_hop_limit(),
+    }
+}

@@ -1,0 +1,265 @@
+//! Forwarding of a packet whose session is known: route, size, translation, and out.
+
+use sluice_nat::{Direction, Fixed, Kind, SessionIndex};
+use sluice_packet::{
+    Delta, DropReason, Endpoints, Family, IcmpMessage, Rewrite, Transport, four_to_four, four_to_six, mss,
+    six_to_four, translated_len, transport_delta,
+};
+use sluice_shm::snapshot::MssClamp;
+use sluice_shm::{Counter, Stage as TraceStage};
+
+use super::Worker;
+use super::batch::Packet;
+use super::resolve::Resolved;
+use crate::nexthop::AdjacencyIndex;
+
+const SYN: u8 = 0x02;
+
+impl Worker {
+    /// From inside: source becomes the external address and port.
+    pub(super) fn forward_outbound(&mut self, mut packet: Packet, session: SessionIndex, fixed: &Fixed) {
+        let hairpin = self.setup.nat.is_external(fixed.remote);
+        let adjacency = if hairpin {
+            None
+        } else {
+            match self.session_route(&packet, session, fixed, Direction::Outbound) {
+                Ok(adjacency) => Some(adjacency),
+                Err(reason) => return self.unroutable(packet, reason),
+            }
+        };
+        if let Some(adjacency) = adjacency
+            && let Err(too_big) = self.fits(&packet, Family::V4, adjacency)
+        {
+            return self.too_big(packet, too_big);
+        }
+        let to = Endpoints {
+            source: u128::from(fixed.external),
+            destination: u128::from(fixed.remote),
+            source_port: fixed.external_port,
+            destination_port: destination_port(&packet, fixed.remote_port, fixed.external_port),
+        };
+        let meta = packet.meta;
+        let from = endpoints(&meta);
+        // The session's delta belongs to one form of the remote address in all 128 bits: bits behind the embedded
+        // address are ignored on input (ADDR-10), and make another checksum.
+        let exact = meta.family == Family::V4 || self.remote_inside(fixed) == Some(meta.destination);
+        let delta =
+            if exact { Delta::from_raw(fixed.delta) } else { transport_delta(meta.transport, &from, &to) };
+        let identification = if meta.family == Family::V6 {
+            self.leases.next(fixed.external, fixed.remote, meta.protocol)
+        } else {
+            0
+        };
+        let rewrite = Rewrite { to, delta, identification, decrement: true };
+        self.clamp(&mut packet, fixed, adjacency);
+        let done = packet.mbuf.with_frame(|frame| match meta.family {
+            Family::V6 => six_to_four(frame, &meta, &rewrite),
+            Family::V4 => four_to_four(frame, &meta, &rewrite),
+        });
+        match done {
+            Ok(meta) => packet.meta = meta,
+            Err(reason) => return self.drop_packet(packet, reason),
+        }
+        self.mark(&packet, TraceStage::Translate, u32::from(fixed.rule));
+        match adjacency {
+            Some(adjacency) => self.transmit(packet, adjacency),
+            None => self.hairpin(packet),
+        }
+    }
+
+    /// From outside: destination becomes the inside address and port.
+    pub(super) fn forward_inbound(&mut self, mut packet: Packet, session: SessionIndex, fixed: &Fixed) {
+        // The box answers packets to its own addresses with any hop limit; those of sessions are forwarded.
+        if packet.meta.hop_limit <= 1 && !packet.hairpinned {
+            return self.refuse(packet, DropReason::HopLimitExceeded, IcmpMessage::v4_ttl());
+        }
+        let adjacency = match self.session_route(&packet, session, fixed, Direction::Inbound) {
+            Ok(adjacency) => adjacency,
+            Err(reason) => return self.unroutable(packet, reason),
+        };
+        let family = inside_family(fixed);
+        if let Err(too_big) = self.fits(&packet, family, adjacency) {
+            return self.too_big(packet, too_big);
+        }
+        let Some(source) = self.remote_inside(fixed) else {
+            return self.drop_packet(packet, DropReason::NoRule);
+        };
+        let to = Endpoints {
+            source,
+            destination: fixed.inside,
+            source_port: source_port(&packet, fixed.remote_port, fixed.inside_port),
+            destination_port: fixed.inside_port,
+        };
+        let delta = Delta::from_raw(fixed.delta).inverse();
+        let rewrite = Rewrite { to, delta, identification: 0, decrement: !packet.hairpinned };
+        let meta = packet.meta;
+        self.clamp(&mut packet, fixed, Some(adjacency));
+        let done = packet.mbuf.with_frame(|frame| match family {
+            Family::V6 => four_to_six(frame, &meta, &rewrite),
+            Family::V4 => four_to_four(frame, &meta, &rewrite),
+        });
+        match done {
+            Ok(meta) => packet.meta = meta,
+            Err(reason) => return self.drop_packet(packet, reason),
+        }
+        self.mark(&packet, TraceStage::Translate, u32::from(fixed.rule));
+        self.transmit(packet, adjacency);
+    }
+
+    /// To an external address of our own: the packet comes in again as if from outside (HAIR-01, HAIR-09), with its hop
+    /// limit decremented once (HAIR-07).
+    pub(super) fn hairpin(&mut self, mut packet: Packet) {
+        //= conformance HAIR-08
+        if packet.hairpinned {
+            return self.drop_packet(packet, DropReason::HairpinNoBinding);
+        }
+        self.sight.counters.add(Counter::Hairpins, 1);
+        self.mark(&packet, TraceStage::Hairpin, 0);
+        packet.hairpinned = true;
+        self.scratch.hairpins.push(packet);
+    }
+
+    /// The next hop of a session's packet: cached in the session, else looked up and cached.
+    fn session_route(
+        &mut self,
+        packet: &Packet,
+        session: SessionIndex,
+        fixed: &Fixed,
+        direction: Direction,
+    ) -> Result<AdjacencyIndex, DropReason> {
+        if session.is_some() {
+            let route = self.engine.session(session).route();
+            let cached = match direction {
+                Direction::Outbound => route.outbound,
+                Direction::Inbound => route.inbound,
+            };
+            if route.fib_generation == self.fib_generation && cached != AdjacencyIndex::NONE.0 {
+                self.mark(packet, TraceStage::Route, u32::from(cached));
+                return Ok(AdjacencyIndex(cached));
+            }
+        }
+        let resolved = match direction {
+            Direction::Outbound => self.route_v4(fixed.remote),
+            Direction::Inbound if inside_family(fixed) == Family::V6 => self.route_v6(fixed.inside),
+            Direction::Inbound => self.route_v4(fixed.inside as u32),
+        };
+        let adjacency = match resolved {
+            Resolved::Adjacency(adjacency) => adjacency,
+            Resolved::Local => return Err(DropReason::NoRoute),
+            Resolved::Drop(reason) => return Err(reason),
+        };
+        if session.is_some() {
+            let record = self.engine.session(session);
+            let mut route = record.route();
+            if route.fib_generation != self.fib_generation {
+                route.outbound = AdjacencyIndex::NONE.0;
+                route.inbound = AdjacencyIndex::NONE.0;
+                route.fib_generation = self.fib_generation;
+            }
+            match direction {
+                Direction::Outbound => route.outbound = adjacency.0,
+                Direction::Inbound => route.inbound = adjacency.0,
+            }
+            record.set_route(route);
+        }
+        self.mark(packet, TraceStage::Route, u32::from(adjacency.0));
+        Ok(adjacency)
+    }
+
+    /// Whether the packet, once it is of the family, fits the next hop's link; else what to tell the sender, if anything.
+    fn fits(
+        &self,
+        packet: &Packet,
+        to: Family,
+        adjacency: AdjacencyIndex,
+    ) -> Result<(), Option<IcmpMessage>> {
+        let mtu = self.mtu(adjacency);
+        let meta = &packet.meta;
+        if translated_len(meta, to) <= mtu {
+            return Ok(());
+        }
+        Err(match (meta.family, to) {
+            //= conformance FRAG-13
+            (Family::V6, _) => Some(IcmpMessage::packet_too_big(u32::from(mtu).saturating_add(20).max(1280))),
+            //= conformance FRAG-04
+            (Family::V4, Family::V6) if meta.dont_fragment => {
+                Some(IcmpMessage::fragmentation_needed(mtu.saturating_sub(20)))
+            }
+            //= conformance FRAG-35
+            (Family::V4, Family::V4) if meta.dont_fragment => Some(IcmpMessage::fragmentation_needed(mtu)),
+            (Family::V4, _) => None,
+        })
+    }
+
+    /// Drops a packet that does not fit, telling its sender where one can.
+    pub(super) fn too_big(&mut self, packet: Packet, message: Option<IcmpMessage>) {
+        self.mark(&packet, TraceStage::Mtu, u32::from(packet.meta.ip_len()));
+        match message {
+            Some(message) => self.refuse(packet, DropReason::PacketTooBig, message),
+            None => self.drop_packet(packet, DropReason::PacketTooBig),
+        }
+    }
+
+    /// MTU of an adjacency's interface.
+    pub(super) fn mtu(&self, adjacency: AdjacencyIndex) -> u16 {
+        let interface = self.setup.routes.adjacencies.get(adjacency).interface;
+        self.setup.interface(u16::from(interface)).map_or(1280, |interface| interface.mtu)
+    }
+
+    /// Lowers the MSS of a SYN to what both links carry (MSS-01, MSS-02, MSS-08).
+    #[inline]
+    fn clamp(&mut self, packet: &mut Packet, fixed: &Fixed, adjacency: Option<AdjacencyIndex>) {
+        if packet.meta.transport != Transport::Tcp || packet.meta.tcp_flags & SYN == 0 {
+            return;
+        }
+        let setup = &self.setup;
+        let arrival = if packet.hairpinned { None } else { setup.interface(packet.interface) };
+        let departure = adjacency.and_then(|adjacency| {
+            setup.interface(u16::from(setup.routes.adjacencies.get(adjacency).interface))
+        });
+        let nat64 = inside_family(fixed) == Family::V6;
+        let outbound_family = packet.meta.family;
+        let mut limit = u16::MAX;
+        for (interface, is_arrival) in [(arrival, true), (departure, false)] {
+            let Some(interface) = interface else { continue };
+            // The link on the inside of a NAT64 carries IPv6, the other one IPv4.
+            let inside = (outbound_family == Family::V6) == is_arrival;
+            let headers = if nat64 && inside { 60 } else { 40 };
+            let computed = interface.mtu.saturating_sub(headers);
+            limit = limit.min(match interface.mss_clamp {
+                MssClamp::Off => continue,
+                MssClamp::Auto if !nat64 => continue,
+                MssClamp::Auto | MssClamp::Always => computed,
+                MssClamp::To(value) => value,
+            });
+        }
+        if limit < u16::MAX {
+            let meta = packet.meta;
+            packet.mbuf.with_frame(|frame| mss::clamp_mss(frame, &meta, limit));
+        }
+    }
+}
+
+/// Ports and addresses as they stand in the packet.
+fn endpoints(meta: &sluice_packet::Meta) -> Endpoints {
+    Endpoints {
+        source: meta.source,
+        destination: meta.destination,
+        source_port: meta.source_port,
+        destination_port: meta.destination_port,
+    }
+}
+
+/// An echo's identifier stands in both ports of its endpoints.
+fn destination_port(packet: &Packet, port: u16, identifier: u16) -> u16 {
+    if packet.meta.transport == Transport::IcmpQuery { identifier } else { port }
+}
+
+fn source_port(packet: &Packet, port: u16, identifier: u16) -> u16 {
+    destination_port(packet, port, identifier)
+}
+
+/// The family of a session's inside.
+pub(super) fn inside_family(fixed: &Fixed) -> Family {
+    if fixed.kind_realm.kind() == Some(Kind::Nat64) { Family::V6 } else { Family::V4 }
+}

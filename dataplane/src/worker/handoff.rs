@@ -1,0 +1,67 @@
+//! Hand-off between workers: a packet that another worker owns goes there once, and is never looked at twice here.
+
+use sluice_packet::{DropReason, ethernet};
+use sluice_shm::{Counter, Stage as TraceStage};
+
+use super::batch::Packet;
+use super::{BURST, Worker};
+use crate::parcel::{MAX_HOPS, Parcel, Stage};
+
+impl Worker {
+    /// Gives a packet to its owner.
+    pub(super) fn hand_off(&mut self, packet: Packet, worker: u8, stage: Stage) {
+        self.mark(&packet, TraceStage::HandOff, u32::from(worker));
+        let stage = if packet.hairpinned { Stage::Hairpin } else { stage };
+        if packet.is_traced() {
+            self.finish_hand_off(&packet, worker);
+        }
+        let parcel = Parcel { mbuf: packet.mbuf, interface: packet.interface, hops: packet.hops + 1, stage };
+        self.hand_off_parcel(worker, parcel);
+    }
+
+    /// Puts a parcel on the ring to a worker.
+    pub(super) fn hand_off_parcel(&mut self, worker: u8, parcel: Parcel) {
+        let interface = parcel.interface;
+        if parcel.hops > MAX_HOPS {
+            return self.count_drop(Some(interface), DropReason::HandoffHops);
+        }
+        let Some(Some(ring)) = self.links.handoff_out.get_mut(usize::from(worker)) else {
+            return self.count_drop(Some(interface), DropReason::HandoffFull);
+        };
+        match ring.push(parcel) {
+            Ok(()) => self.sight.counters.add(Counter::HandoffOut, 1),
+            Err(_full) => self.count_drop(Some(interface), DropReason::HandoffFull),
+        }
+    }
+
+    /// Takes a burst of what another worker handed over. Returns how many packets there were.
+    pub(super) fn accept(&mut self, worker: usize) -> usize {
+        let Some(ring) = &mut self.links.handoff_in[worker] else { return 0 };
+        let waiting = ring.slots().min(BURST);
+        if waiting == 0 {
+            return 0;
+        }
+        let mut batch = std::mem::take(&mut self.scratch.batch);
+        for _ in 0..waiting {
+            let Some(Some(Ok(parcel))) =
+                self.links.handoff_in.get_mut(worker).map(|ring| ring.as_mut().map(|ring| ring.pop()))
+            else {
+                break;
+            };
+            self.sight.counters.add(Counter::HandoffIn, 1);
+            match parcel.stage {
+                Stage::Transmit { port, interface } => self.send(parcel.mbuf, port, interface, parcel.hops),
+                stage @ (Stage::Enter | Stage::Hairpin) => match ethernet::link(parcel.mbuf.data()) {
+                    Ok(link) => {
+                        let hairpinned = stage == Stage::Hairpin;
+                        self.enter(parcel.mbuf, link, parcel.interface, parcel.hops, hairpinned, &mut batch);
+                    }
+                    Err(reason) => self.count_drop(Some(parcel.interface), reason),
+                },
+            }
+        }
+        self.process(&mut batch);
+        self.scratch.batch = batch;
+        waiting
+    }
+}

@@ -1,0 +1,377 @@
+//! A worker: one pinned thread that takes packets in, through their stages, and out.
+//!
+//! ```text
+//!  rx queues ─┐                       ┌─ hit ── established ─┐
+//!  hand-off  ─┼─ intake ─ classify ─ look up                 ├─ route ─ MTU ─ translate ─ transmit
+//!  injected  ─┘      │        │       └─ miss ─ steer ─ new ─┘      │
+//!                    └ punt   └ ICMP error, native ─────────────────┘
+//! ```
+//!
+//! It owns its queues, its engine and its rings. The loop does not allocate, lock, log, wait or call the system; what it
+//! has to say goes to counters and bounded rings. Each stage is a file of this folder.
+
+mod batch;
+mod classify;
+mod error;
+mod events;
+mod forward;
+mod handoff;
+mod idle;
+mod intake;
+mod native;
+mod probe;
+mod report;
+mod resolve;
+mod session;
+mod trace;
+mod transmit;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rtrb::{Consumer, Producer};
+use sluice_dpdk::{Burst, Mempool, RegisteredThread, RxQueue, TxQueue};
+use sluice_nat::{Engine, Fixed, InboundTuple, OutboundTuple, SessionIndex, Shared, Tick, WorkerId};
+use sluice_packet::DropReason;
+use sluice_shm::{Counter, Notice, Producer as SharedProducer, TraceFilter, TraceRecord, WorkerCounters};
+
+use crate::clock::Clock;
+use crate::ident::Leases;
+use crate::parcel::{Injection, Parcel, Punt};
+use crate::setup::Setup;
+pub use idle::Idle;
+
+/// Packets a burst.
+pub const BURST: usize = 32;
+/// New flows a loop; more are dropped as `miss_budget` so that established packets never wait for a flood.
+const MISS_BUDGET: usize = 256;
+/// Sessions looked at for expiry a loop.
+const EXPIRE_BUDGET: usize = 64;
+/// Records looked at for deletion a loop while a flush is under way.
+const FLUSH_BUDGET: usize = 1024;
+
+/// Packets a second that a worker gives to the kernel, neighbour resolution apart; a flood to the box costs no more.
+const PUNTS_PER_SECOND: u32 = 50_000;
+
+/// A receive queue and the port it belongs to.
+pub struct Receive {
+    /// Port, by position.
+    pub port: u16,
+    /// The queue.
+    pub queue: RxQueue,
+}
+
+/// How packets leave by a port.
+pub enum Transmit {
+    /// Through a queue of this worker, filled up to a burst before it is sent.
+    Own {
+        /// The queue.
+        queue: TxQueue,
+        /// Packets to be sent, and the interface that counts each.
+        pending: Burst<BURST>,
+    },
+    /// Through the worker that has the port's queue.
+    Via(u8),
+}
+
+/// What the main thread tells a worker.
+pub enum Order {
+    /// Use this configuration from the next batch on.
+    Setup(Arc<Setup>),
+    /// Trace packets that match.
+    TraceStart {
+        /// Name of the trace.
+        id: u32,
+        /// Most records.
+        count: u32,
+        /// Which packets.
+        filter: TraceFilter,
+    },
+    /// Stop tracing.
+    TraceStop,
+    /// Delete every session of the worker, a bounded number a loop.
+    Flush,
+    /// Leave the loop.
+    Stop,
+}
+
+/// The thread-to-thread ends of a worker.
+pub struct Links {
+    /// From other workers; nothing at its own place.
+    pub handoff_in: Vec<Option<Consumer<Parcel>>>,
+    /// To other workers.
+    pub handoff_out: Vec<Option<Producer<Parcel>>>,
+    /// To the punt thread.
+    pub punt: Producer<Punt>,
+    /// From the punt thread.
+    pub inject: Consumer<Injection>,
+    /// Orders of the main thread.
+    pub orders: Consumer<Order>,
+    /// Configurations no longer used, back to the main thread.
+    pub retired: Producer<Arc<Setup>>,
+}
+
+/// Everything that control reads of a worker.
+pub struct Sight {
+    /// Counters.
+    pub counters: &'static WorkerCounters,
+    /// Notices to control.
+    pub notices: SharedProducer<Notice>,
+    /// Trace records.
+    pub traces: SharedProducer<TraceRecord>,
+}
+
+/// Vectors that are reused for every batch, so that the loop never allocates.
+struct Scratch {
+    batch: Vec<batch::Packet>,
+    classes: Vec<classify::Class>,
+    outbound: Vec<OutboundTuple>,
+    inbound: Vec<InboundTuple>,
+    hairpins: Vec<batch::Packet>,
+    probes: Vec<Fixed>,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        Self {
+            batch: Vec::with_capacity(2 * BURST),
+            classes: Vec::with_capacity(2 * BURST),
+            outbound: Vec::with_capacity(2 * BURST),
+            inbound: Vec::with_capacity(2 * BURST),
+            hairpins: Vec::with_capacity(2 * BURST),
+            probes: Vec::with_capacity(EXPIRE_BUDGET),
+        }
+    }
+}
+
+/// A worker.
+pub struct Worker {
+    id: WorkerId,
+    setup: Arc<Setup>,
+    fib_generation: u16,
+    shared: Arc<Shared>,
+    engine: Engine,
+    receive: Vec<Receive>,
+    transmit: Vec<Transmit>,
+    links: Links,
+    sight: Sight,
+    mempool: Mempool,
+    clock: Clock,
+    now: Tick,
+    idle: Idle,
+    leases: Leases,
+    bucket: report::Bucket,
+    police: report::Bucket,
+    wanted: resolve::Wanted,
+    tracer: trace::Tracer,
+    scratch: Scratch,
+    misses_left: usize,
+    /// Next record that a flush looks at.
+    flush_from: Option<usize>,
+    iterations: Arc<AtomicU32>,
+}
+
+/// What a worker is made of.
+pub struct Parts {
+    /// Its number.
+    pub id: WorkerId,
+    /// Its first configuration.
+    pub setup: Arc<Setup>,
+    /// What its engine shares with the others'.
+    pub shared: Arc<Shared>,
+    /// Its engine.
+    pub engine: Engine,
+    /// Its receive queues.
+    pub receive: Vec<Receive>,
+    /// How it sends, by port.
+    pub transmit: Vec<Transmit>,
+    /// Its rings.
+    pub links: Links,
+    /// What control sees.
+    pub sight: Sight,
+    /// Where it takes memory for packets that it makes.
+    pub mempool: Mempool,
+    /// The clock.
+    pub clock: Clock,
+    /// What to do without packets.
+    pub idle: Idle,
+    /// Identification leases.
+    pub leases: Leases,
+    /// Counts its loops, for whoever waits until it has let go of something.
+    pub iterations: Arc<AtomicU32>,
+}
+
+/// What a worker leaves behind.
+pub struct Remains {
+    /// Its engine, with all sessions.
+    pub engine: Engine,
+    /// What control sees.
+    pub sight: Sight,
+    /// Its receive queues.
+    pub receive: Vec<Receive>,
+    /// Its transmit queues.
+    pub transmit: Vec<Transmit>,
+}
+
+impl Worker {
+    /// Puts a worker together.
+    pub fn new(parts: Parts) -> Self {
+        let now = parts.clock.tick();
+        Self {
+            id: parts.id,
+            fib_generation: parts.setup.routes.generation(),
+            bucket: report::Bucket::new(parts.setup.icmp_errors_per_second, now),
+            police: report::Bucket::new(PUNTS_PER_SECOND, now),
+            setup: parts.setup,
+            shared: parts.shared,
+            engine: parts.engine,
+            receive: parts.receive,
+            transmit: parts.transmit,
+            links: parts.links,
+            sight: parts.sight,
+            mempool: parts.mempool,
+            clock: parts.clock,
+            now,
+            idle: parts.idle,
+            leases: parts.leases,
+            wanted: resolve::Wanted::new(),
+            tracer: trace::Tracer::new(parts.id),
+            scratch: Scratch::new(),
+            misses_left: 0,
+            flush_from: None,
+            iterations: parts.iterations,
+        }
+    }
+
+    /// The poll loop. Returns what the next life of the worker can use when told to stop.
+    pub fn run(mut self, _registered: &RegisteredThread) -> Remains {
+        let mut loops = 0u32;
+        loop {
+            loops = loops.wrapping_add(1);
+            self.iterations.store(loops, Ordering::Release);
+            if !self.take_orders() {
+                break;
+            }
+            self.now = self.clock.tick();
+            self.fib_generation = self.setup.routes.generation();
+            self.misses_left = MISS_BUDGET;
+
+            let mut packets = 0;
+            for queue in 0..self.receive.len() {
+                packets += self.receive_burst(queue);
+            }
+            for worker in 0..self.links.handoff_in.len() {
+                packets += self.accept(worker);
+            }
+            packets += self.inject();
+            self.expire();
+            if let Some(from) = self.flush_from {
+                self.flush_sessions(from);
+            }
+            self.flush();
+
+            if packets == 0 {
+                self.idle.rest();
+            } else {
+                self.idle.busy();
+                self.sight.counters.add(Counter::BusyLoops, 1);
+            }
+            if loops & 0x3ff == 1 || packets == 0 && loops & 0x3f == 1 {
+                self.publish_gauges();
+            }
+            self.sight.counters.add(Counter::Loops, 1);
+        }
+        self.retire();
+        Remains { engine: self.engine, sight: self.sight, receive: self.receive, transmit: self.transmit }
+    }
+
+    /// False when told to stop.
+    fn take_orders(&mut self) -> bool {
+        while let Ok(order) = self.links.orders.pop() {
+            match order {
+                Order::Setup(setup) => {
+                    self.engine.set_config(Arc::clone(&setup.nat));
+                    self.bucket.set_rate(setup.icmp_errors_per_second);
+                    let old = std::mem::replace(&mut self.setup, setup);
+                    // The ring has room for every configuration that the main thread has sent and not yet got back.
+                    let _ = self.links.retired.push(old);
+                }
+                Order::TraceStart { id, count, filter } => self.tracer.start(id, count, filter),
+                Order::TraceStop => self.tracer.stop(),
+                Order::Flush => self.flush_from = Some(0),
+                Order::Stop => return false,
+            }
+        }
+        true
+    }
+
+    /// Drops what is still queued, counted, and sends what is pending.
+    fn retire(&mut self) {
+        self.flush();
+        for worker in 0..self.links.handoff_in.len() {
+            if let Some(ring) = &mut self.links.handoff_in[worker] {
+                while let Ok(parcel) = ring.pop() {
+                    drop(parcel);
+                    self.sight.counters.add(Counter::HandoffIn, 1);
+                    self.sight.counters.add_drop(DropReason::InterfaceGone, 1);
+                }
+            }
+        }
+        while let Ok(injection) = self.links.inject.pop() {
+            drop(injection);
+            self.sight.counters.add(Counter::Injected, 1);
+            self.sight.counters.add_drop(DropReason::InterfaceGone, 1);
+        }
+        self.publish_gauges();
+    }
+
+    /// Deletes the worker's sessions among the next few records, while a flush is under way.
+    #[cold]
+    fn flush_sessions(&mut self, from: usize) {
+        let records = self.shared.sessions();
+        let to = records.len().min(from + FLUSH_BUDGET);
+        let mut probes = std::mem::take(&mut self.scratch.probes);
+        for (index, record) in records.iter().enumerate().take(to).skip(from) {
+            if record.is_live() && record.fixed().owner == self.id.0 {
+                let mut sink = events::Sink::new(&mut self.sight, &mut probes);
+                self.engine.delete(SessionIndex(index as u32), self.now, &mut sink);
+            }
+        }
+        self.scratch.probes = probes;
+        self.flush_from = (to < records.len()).then_some(to);
+    }
+
+    /// Expires a bounded number of sessions and sends the probes that fell due.
+    fn expire(&mut self) {
+        let mut probes = std::mem::take(&mut self.scratch.probes);
+        let mut sink = events::Sink::new(&mut self.sight, &mut probes);
+        self.engine.expire(self.now, EXPIRE_BUDGET, &mut sink);
+        for fixed in probes.drain(..) {
+            self.send_probe(&fixed);
+        }
+        self.scratch.probes = probes;
+    }
+
+    fn publish_gauges(&self) {
+        let stats = self.engine.stats();
+        let counters = self.sight.counters;
+        counters.set(Counter::Sessions, stats.sessions as u64);
+        counters.set(Counter::Bindings, stats.bindings as u64);
+        counters.set(Counter::Subscribers, stats.subscribers as u64);
+        counters.set(Counter::PortBlocks, stats.port_blocks as u64);
+        counters.set(Counter::Generation, self.setup.generation);
+    }
+
+    /// A session found by a single lookup; batches go through [`Worker::process`].
+    fn find_one_outbound(&self, tuple: &OutboundTuple) -> SessionIndex {
+        let mut found = [SessionIndex::NONE];
+        self.engine.find_outbound(std::slice::from_ref(tuple), &mut found);
+        found[0]
+    }
+
+    fn find_one_inbound(&self, tuple: &InboundTuple) -> SessionIndex {
+        let mut found = [SessionIndex::NONE];
+        self.engine.find_inbound(std::slice::from_ref(tuple), &mut found);
+        found[0]
+    }
+}

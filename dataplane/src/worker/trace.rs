@@ -1,0 +1,138 @@
+//! Tracing: the way of a few packets, stage by stage, for `sluice trace`.
+//!
+//! A packet that matches takes a slot at intake and keeps it to its end, where the record goes to control's ring. Without
+//! a trace the cost is one test per packet.
+
+use sluice_nat::WorkerId;
+use sluice_packet::{DropReason, Family, PuntReason};
+use sluice_shm::{Counter, Stage, TraceEnd, TraceFilter, TraceRecord};
+
+use super::Worker;
+use super::batch::{NO_TRACE, Packet};
+
+/// Records under way: as many as a worker can have packets between intake and end.
+const SLOTS: usize = 2 * super::BURST;
+
+/// The tracer of a worker.
+pub(super) struct Tracer {
+    worker: WorkerId,
+    active: Option<(u32, TraceFilter)>,
+    left: u32,
+    slots: Vec<Option<TraceRecord>>,
+}
+
+impl Tracer {
+    pub(super) fn new(worker: WorkerId) -> Self {
+        Self { worker, active: None, left: 0, slots: vec![None; SLOTS] }
+    }
+
+    pub(super) fn start(&mut self, id: u32, count: u32, filter: TraceFilter) {
+        self.active = Some((id, filter));
+        self.left = count;
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.active = None;
+        self.left = 0;
+    }
+
+    /// Whether a packet that has just been parsed is to be followed.
+    #[inline]
+    pub(super) fn wants(&self, packet: &Packet) -> bool {
+        match &self.active {
+            None => false,
+            Some((_, filter)) => self.left > 0 && matches(filter, packet),
+        }
+    }
+
+    /// Starts to follow a packet: the slot for it, if one is free.
+    #[cold]
+    pub(super) fn begin(&mut self, packet: &Packet, stage: Stage, now_ns: u64) -> u8 {
+        let Some((id, filter)) = self.active else { return NO_TRACE };
+        let Some(slot) = self.slots.iter().position(Option::is_none) else { return NO_TRACE };
+        if !filter.drops_only {
+            self.left -= 1;
+        }
+        let mut record = TraceRecord::new(id, self.worker.0, packet.interface, now_ns);
+        record.set_before(packet.mbuf.data());
+        record.mark(stage, u32::from(packet.hops), now_ns);
+        self.slots[slot] = Some(record);
+        slot as u8
+    }
+}
+
+fn matches(filter: &TraceFilter, packet: &Packet) -> bool {
+    let meta = &packet.meta;
+    filter.interface.is_none_or(|interface| interface == packet.interface)
+        && filter.protocol.is_none_or(|protocol| protocol == meta.protocol)
+        && filter.port.is_none_or(|port| port == meta.source_port || port == meta.destination_port)
+        && filter.address.is_none_or(|address| {
+            address.ipv6 == (meta.family == Family::V6)
+                && (address.value == meta.source || address.value == meta.destination)
+        })
+}
+
+impl Worker {
+    /// Notes a stage of a packet that is followed.
+    #[inline]
+    pub(super) fn mark(&mut self, packet: &Packet, stage: Stage, info: u32) {
+        if packet.is_traced() {
+            self.mark_traced(packet, stage, info);
+        }
+    }
+
+    #[cold]
+    fn mark_traced(&mut self, packet: &Packet, stage: Stage, info: u32) {
+        let now_ns = self.clock.now_ns();
+        if let Some(Some(record)) = self.tracer.slots.get_mut(usize::from(packet.trace)) {
+            record.mark(stage, info, now_ns);
+        }
+    }
+
+    #[cold]
+    pub(super) fn finish_transmit(&mut self, packet: &Packet, interface: u16) {
+        self.mark_traced(packet, Stage::Transmit, u32::from(interface));
+        self.finish(packet, TraceEnd::Transmit, Some(interface));
+    }
+
+    #[cold]
+    pub(super) fn finish_punt(&mut self, packet: &Packet, reason: PuntReason) {
+        self.finish(packet, TraceEnd::Punt(reason), None);
+    }
+
+    #[cold]
+    pub(super) fn finish_drop(&mut self, packet: &Packet, reason: DropReason) {
+        self.mark_traced(packet, Stage::Drop, reason.index() as u32);
+        self.finish(packet, TraceEnd::Drop(reason), None);
+    }
+
+    #[cold]
+    pub(super) fn finish_hand_off(&mut self, packet: &Packet, worker: u8) {
+        self.finish(packet, TraceEnd::HandOff(worker), None);
+    }
+
+    fn finish(&mut self, packet: &Packet, end: TraceEnd, interface: Option<u16>) {
+        let Some(mut record) = self.tracer.slots.get_mut(usize::from(packet.trace)).and_then(Option::take)
+        else {
+            return;
+        };
+        if let Some((_, filter)) = self.tracer.active
+            && filter.drops_only
+        {
+            if !matches!(end, TraceEnd::Drop(_)) || self.tracer.left == 0 {
+                return;
+            }
+            self.tracer.left -= 1;
+        }
+        if matches!(end, TraceEnd::Transmit) {
+            record.set_after(packet.mbuf.data());
+        }
+        if let Some(interface) = interface {
+            record.interface_out = interface;
+        }
+        record.finish(end);
+        if !self.sight.traces.push(&record) {
+            self.sight.counters.add(Counter::TracesLost, 1);
+        }
+    }
+}

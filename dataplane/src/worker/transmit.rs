@@ -1,0 +1,194 @@
+//! The ends of a packet: transmit, punt, drop.
+
+use sluice_dpdk::Mbuf;
+use sluice_packet::{DropReason, Family, PuntReason};
+use sluice_shm::{Counter, Stage as TraceStage};
+
+use super::batch::Packet;
+use super::{Transmit, Worker};
+use crate::nexthop::AdjacencyIndex;
+use crate::parcel::{Parcel, Punt, Stage};
+
+impl Worker {
+    /// Writes the link header for the next hop and queues the packet on its port.
+    pub(super) fn transmit(&mut self, mut packet: Packet, adjacency: AdjacencyIndex) {
+        let neighbour = self.setup.routes.adjacencies.get(adjacency);
+        let position = u16::from(neighbour.interface);
+        let Some(interface) = self.setup.interface(position) else {
+            return self.drop_packet(packet, DropReason::InterfaceGone);
+        };
+        let ether_type: u16 = match packet.meta.family {
+            Family::V4 => 0x0800,
+            Family::V6 => 0x86dd,
+        };
+        let (port, mac, vlan) = (interface.port, interface.mac, interface.vlan);
+        if !write_link(&mut packet.mbuf, usize::from(packet.meta.l3), neighbour.mac, mac, vlan, ether_type) {
+            return self.drop_packet(packet, DropReason::NoMbuf);
+        }
+        if packet.is_traced() {
+            self.finish_transmit(&packet, position);
+        }
+        self.send(packet.mbuf, port, position, packet.hops);
+    }
+
+    /// Queues a complete frame on a port: of this worker, or of the worker that has the port's queue.
+    pub(super) fn send(&mut self, mbuf: Mbuf, port: u16, interface: u16, hops: u8) {
+        match self.transmit.get_mut(usize::from(port)) {
+            Some(Transmit::Own { queue, pending }) => {
+                let length = mbuf.len() as u64;
+                if let Err(mbuf) = pending.push(mbuf) {
+                    flush_port(queue, pending, self.sight.counters);
+                    // The flush left the burst empty.
+                    let _ = pending.push(mbuf);
+                }
+                self.sight.counters.interface(usize::from(interface)).add_tx(1, length);
+            }
+            Some(&mut Transmit::Via(worker)) => {
+                let stage = Stage::Transmit { port, interface };
+                self.hand_off_parcel(worker, Parcel { mbuf, interface, hops: hops + 1, stage });
+            }
+            None => {
+                drop(mbuf);
+                self.count_drop(Some(interface), DropReason::InterfaceGone);
+            }
+        }
+    }
+
+    /// Sends what is queued on every port.
+    pub(super) fn flush(&mut self) {
+        for transmit in &mut self.transmit {
+            if let Transmit::Own { queue, pending } = transmit
+                && !pending.is_empty()
+            {
+                flush_port(queue, pending, self.sight.counters);
+            }
+        }
+    }
+
+    /// Gives a packet to the kernel.
+    pub(super) fn punt(&mut self, mut packet: Packet, reason: PuntReason) {
+        // Who cannot resolve neighbours cannot be reached at all: those messages are never policed away.
+        let vital = matches!(reason, PuntReason::Arp | PuntReason::NeighbourDiscovery);
+        if !vital && !self.police.take(self.now) {
+            return self.drop_packet(packet, DropReason::PuntPoliced);
+        }
+        self.mark(&packet, TraceStage::Punt, reason.index() as u32);
+        if packet.link.vlan.is_some() {
+            let link = packet.link;
+            let stripped = write_link(
+                &mut packet.mbuf,
+                usize::from(link.len),
+                link.destination,
+                link.source,
+                None,
+                link.ether_type,
+            );
+            debug_assert!(stripped, "cutting a tag needs no room");
+        }
+        if packet.is_traced() {
+            self.finish_punt(&packet, reason);
+        }
+        let interface = packet.interface;
+        match self.links.punt.push(Punt { mbuf: packet.mbuf, interface }) {
+            Ok(()) => {
+                self.sight.counters.add(Counter::Punt, 1);
+                self.sight.counters.add_punt(reason, 1);
+            }
+            Err(_full) => self.count_drop(Some(interface), DropReason::PuntFull),
+        }
+    }
+
+    /// Drops a packet by name.
+    pub(super) fn drop_packet(&mut self, packet: Packet, reason: DropReason) {
+        if packet.is_traced() {
+            self.finish_drop(&packet, reason);
+        }
+        self.count_drop(Some(packet.interface), reason);
+    }
+
+    /// Counts a drop.
+    #[inline]
+    pub(super) fn count_drop(&mut self, interface: Option<u16>, reason: DropReason) {
+        self.sight.counters.add_drop(reason, 1);
+        if let Some(interface) = interface {
+            self.sight.counters.interface(usize::from(interface)).add_drops(1);
+        }
+    }
+
+    /// Sends packets of the kernel out of their interfaces.
+    pub(super) fn inject(&mut self) -> usize {
+        let mut packets = 0;
+        while packets < super::BURST {
+            let Ok(injection) = self.links.inject.pop() else { break };
+            packets += 1;
+            self.sight.counters.add(Counter::Injected, 1);
+            let mut mbuf = injection.mbuf;
+            let Some(interface) = self.setup.interface(injection.interface) else {
+                self.count_drop(None, DropReason::InterfaceGone);
+                continue;
+            };
+            let (port, vlan) = (interface.port, interface.vlan);
+            if vlan.is_some() {
+                let link = match sluice_packet::ethernet::link(mbuf.data()) {
+                    Ok(link) => link,
+                    Err(reason) => {
+                        self.count_drop(Some(injection.interface), reason);
+                        continue;
+                    }
+                };
+                let (destination, source) = (link.destination, link.source);
+                if !write_link(&mut mbuf, usize::from(link.len), destination, source, vlan, link.ether_type) {
+                    self.count_drop(Some(injection.interface), DropReason::NoMbuf);
+                    continue;
+                }
+            }
+            self.send(mbuf, port, injection.interface, 0);
+        }
+        packets
+    }
+}
+
+/// Sends a burst; what the queue does not take is dropped by name, for a worker waits for nobody.
+fn flush_port(
+    queue: &mut sluice_dpdk::TxQueue,
+    pending: &mut sluice_dpdk::Burst<{ super::BURST }>,
+    counters: &sluice_shm::WorkerCounters,
+) {
+    let offered = pending.len();
+    let bytes: u64 = pending.iter().map(|mbuf| mbuf.len() as u64).sum();
+    let sent = queue.tx(pending);
+    let left: u64 = pending.iter().map(|mbuf| mbuf.len() as u64).sum();
+    counters.add(Counter::TxPackets, sent as u64);
+    counters.add(Counter::TxBytes, bytes - left);
+    if sent < offered {
+        counters.add_drop(DropReason::TxFull, (offered - sent) as u64);
+        pending.clear();
+    }
+}
+
+/// Writes a link header that ends where the network header begins. False without room.
+fn write_link(
+    mbuf: &mut Mbuf,
+    l3: usize,
+    destination: [u8; 6],
+    source: [u8; 6],
+    vlan: Option<u16>,
+    ether_type: u16,
+) -> bool {
+    let length = if vlan.is_some() { 18 } else { 14 };
+    mbuf.with_frame(|frame| {
+        let room = if length > l3 { frame.push_front(length - l3) } else { frame.pull_front(l3 - length) };
+        if !room {
+            return false;
+        }
+        let bytes = frame.bytes_mut();
+        bytes[0..6].copy_from_slice(&destination);
+        bytes[6..12].copy_from_slice(&source);
+        if let Some(vlan) = vlan {
+            bytes[12..14].copy_from_slice(&0x8100u16.to_be_bytes());
+            bytes[14..16].copy_from_slice(&vlan.to_be_bytes());
+        }
+        bytes[length - 2..length].copy_from_slice(&ether_type.to_be_bytes());
+        true
+    })
+}
