@@ -47,6 +47,8 @@ impl Tables {
             due[..count].iter().for_each(|&number| prefetch(self.record(number)));
             due[..count].iter().for_each(|&number| self.fire(config, number, now, events));
         }
+        // What is left goes to the blocks that have just become empty.
+        self.release_blocks(now, &mut left, events);
         budget - left
     }
 

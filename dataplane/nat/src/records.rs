@@ -93,7 +93,7 @@ impl Records {
         Some(extent)
     }
 
-    /// Takes a record back. An extent that is wholly free goes back to all workers, unless it is in use right now.
+    /// Takes a record back. An extent that is wholly free goes back to all workers.
     pub(crate) fn give_back(&mut self, shared: &Shared, record: u32) {
         let number = (record / EXTENT) as usize;
         let size = self.size(number);
@@ -102,7 +102,7 @@ impl Records {
         extent.head = record + 1;
         extent.free += 1;
         self.free += 1;
-        if extent.free == size && number != self.current {
+        if extent.free == size {
             *extent = Extent::default();
             self.free -= size;
             shared.release_extent(number);

@@ -35,7 +35,7 @@ const USED: u64 = 1 << 63;
 pub struct Geometry {
     /// Workers, 1 to [`WorkerId::MAX`].
     pub workers: u8,
-    /// Pool addresses that there is room for.
+    /// Pool addresses that there is room for, in one configuration.
     pub max_addresses: u32,
     /// Random: seeds the hashes, the worker function and the choice of ports.
     pub seed: [u64; 4],
@@ -91,7 +91,8 @@ impl Shared {
         let mut rng = Rng::new(geometry.seed.map(|word| word ^ 0x7370_7265_6164), u8::MAX);
         let mut key = [0; KEY_BYTES];
         key.as_chunks_mut::<8>().0.iter_mut().for_each(|chunk| *chunk = rng.next().to_be_bytes());
-        let addresses = geometry.max_addresses as usize;
+        // Twice, so that one configuration can replace all addresses of another whose sessions are still there.
+        let addresses = geometry.max_addresses as usize * 2;
         Arc::new(Self {
             sessions,
             geometry,
@@ -246,7 +247,7 @@ impl Shared {
         let found: Vec<Option<u32>> =
             wanted.iter().map(|&(address, shift)| known.get(&identity(address, shift)).copied()).collect();
         taken.extend(found.iter().flatten());
-        let mut candidates = 0..self.max_addresses();
+        let mut candidates = 0..self.identities.len() as u32;
         let mut slots = Vec::with_capacity(wanted.len());
         for (&(address, shift), found) in wanted.iter().zip(found) {
             let slot = match found {

@@ -90,7 +90,7 @@ impl Tables {
         let entries =
             if workers == 1 { capacity } else { (capacity / workers * 2).max(65_536).min(capacity) };
         let room = entries.max(1024);
-        let blocks = (u64::from(shared.max_addresses()) * 1024).min(u64::from(room) + 65_536) as u32;
+        let blocks = (u64::from(shared.max_addresses()) * 2048).min(u64::from(room) + 65_536) as u32;
         let seed = shared.hash_seed();
         Self {
             sessions,

@@ -47,8 +47,8 @@ impl Wheel {
     /// Ticks without records cost a step each; after a leap of time all slots are passed once.
     pub(crate) fn take_due(&mut self, links: &[u32], now: Tick, due: &mut [u32]) -> usize {
         self.start(now);
-        if now.since(self.fired) >= SLOTS {
-            self.fired = Tick(now.0.wrapping_sub(SLOTS - 1));
+        if now.since(self.fired) > SLOTS {
+            self.fired = Tick(now.0.wrapping_sub(SLOTS));
         }
         let mut count = 0;
         while count < due.len() && now.since(self.fired) > 0 {
@@ -84,6 +84,21 @@ mod tests {
         assert_eq!((wheel.take_due(&links, start.after(4000), &mut due), due[0]), (1, 4));
         assert_eq!((wheel.take_due(&links, start.after(4095), &mut due), due[0]), (1, 5));
         assert_eq!(wheel.take_due(&links, start.after(40_000_000), &mut due), 0);
+    }
+
+    #[test]
+    fn a_leap_of_any_length_passes_every_slot() {
+        for leap in 4000..4200 {
+            let mut wheel = Wheel::new();
+            let mut links = vec![0; 1];
+            let mut due = [0; 4];
+            wheel.take_due(&links, Tick(5), &mut due);
+            for distance in [1, 3, 100, 3990] {
+                wheel.file(&mut links, 0, Tick(5), distance);
+                assert_eq!(wheel.take_due(&links, Tick(5 + leap), &mut due), 1, "{leap} {distance}");
+                wheel.fired = Tick(5);
+            }
+        }
     }
 
     #[test]

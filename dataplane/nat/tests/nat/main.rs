@@ -1,6 +1,11 @@
 //! The engine as its callers see it: one module a subject, all with virtual time.
 
 mod common;
+mod config;
+mod limits;
 mod mapping;
+mod ports;
+mod reference;
 mod tcp;
 mod timers;
+mod workers;

@@ -1,0 +1,116 @@
+//! Limits of subscribers and of tables: new state is refused, nothing existing is harmed.
+
+use sluice_nat::*;
+use sluice_packet::DropReason;
+
+use crate::common::*;
+use Protocol::{Tcp, Udp};
+
+#[test]
+fn sessions_of_a_subscriber_are_limited_and_its_binding_lives_on() {
+    //= conformance LIM-04, LIM-05, LIM-10, LIM-15
+    let mut limited = spec();
+    limited.limits.max_sessions = 100;
+    let mut bench = Bench::new(&limited);
+    let first = bench.out(out64(Udp, H, 5000, S, 1), 0).expect("made");
+    for n in 1..100 {
+        bench.out(out64(Udp, H, 5000, S + n, 1), 0).expect("made");
+    }
+    bench.heard();
+    for _ in 0..50 {
+        assert_eq!(bench.out(out64(Udp, H, 5000, S2, 1), 0), Err(DropReason::SubscriberSessions));
+        assert_eq!(bench.inn(back(&first, S2, 1), 0), Err(DropReason::SubscriberSessions));
+    }
+    assert_eq!(bench.heard().len(), 1, "refusals are reported once a second");
+    assert!(bench.out(out64(Udp, H2, 5000, S2, 1), 0).is_ok());
+    // A lower limit takes nothing away.
+    limited.limits.max_sessions = 10;
+    bench.apply(&limited);
+    bench.settle();
+    assert_eq!(bench.engine.stats().sessions, 101);
+    for n in 1..100 {
+        assert!(bench.out(out64(Udp, H, 5000, S + n, 1), 0).is_ok());
+    }
+    assert_eq!(bench.out(out64(Udp, H, 5000, S2, 1), 0), Err(DropReason::SubscriberSessions));
+    assert_eq!(bench.heard().len(), 2, "the block and the binding of H2; the second is not over yet");
+}
+
+#[test]
+fn sessions_from_outside_count_for_the_owner_of_the_binding() {
+    //= conformance LIM-11
+    let mut limited = spec();
+    limited.limits.max_sessions = 50;
+    let mut bench = Bench::new(&limited);
+    let fixed = bench.out(out64(Udp, H, 5000, S, 1), 0).expect("made");
+    let made = (0..1000).filter(|&n| bench.inn(back(&fixed, S2 + n, 9), 0).is_ok()).count();
+    assert_eq!(made, 49);
+    assert_eq!(bench.inn(back(&fixed, S, 1), 0), Ok(fixed));
+}
+
+#[test]
+fn the_rate_of_new_sessions_is_limited_and_strangers_do_not_use_it_up() {
+    //= conformance LIM-03
+    let mut limited = spec();
+    limited.limits.new_sessions_per_second = 100;
+    let mut bench = Bench::new(&limited);
+    let mut opened = 0;
+    for quarter in 0..40u32 {
+        for n in 0..250 {
+            opened += u32::from(bench.out(out64(Tcp, H, 5000, S + quarter * 250 + n, 80), SYN).is_ok());
+        }
+        bench.pass(0.25);
+    }
+    assert_eq!(opened, 100 + 39 * 25);
+    bench.pass(1.0);
+    let fixed = bench.out(out64(Tcp, H, 5000, 1 << 27, 80), SYN).expect("has rested");
+    let from_outside = (0..1000).filter(|&n| bench.inn(back(&fixed, S2 + n, 9), SYN).is_ok()).count();
+    assert_eq!(from_outside, 100);
+    assert!(bench.out(out64(Tcp, H, 5000, 1 << 26, 80), SYN).is_ok());
+    assert_eq!(bench.inn(back(&fixed, S2 + 5000, 9), SYN), Err(DropReason::SubscriberRate));
+}
+
+#[test]
+fn a_full_session_table_refuses_and_leaves_no_orphans() {
+    //= conformance MAP-12, MAP-14, LIM-05, LIM-09
+    let mut bench = Bench::with_records(&spec(), 100);
+    for n in 0..100 {
+        bench.out(out64(Udp, H, 5000, S + n, 1), 0).expect("room");
+    }
+    let stats = bench.engine.stats();
+    for n in 0..1000 {
+        assert_eq!(bench.out(out64(Udp, H, 5001 + n, S, 1), 0), Err(DropReason::SessionTableFull));
+        assert_eq!(
+            bench.out(out64(Udp, H2 + (u128::from(n) << 64), 1, S, 1), 0),
+            Err(DropReason::SessionTableFull)
+        );
+    }
+    assert_eq!(bench.engine.stats(), stats);
+    for n in 0..100 {
+        assert!(bench.out(out64(Udp, H, 5000, S + n, 1), 0).is_ok());
+    }
+    bench.pass(301.0);
+    assert_eq!(bench.engine.stats().sessions, 0);
+    for n in 0..100 {
+        bench.out(out64(Udp, H2, 5000, S + n, 1), 0).expect("room again");
+    }
+}
+
+#[test]
+fn a_flood_of_tuples_keeps_to_the_tables() {
+    //= conformance LIM-09, LIM-10, N64-TCP-39
+    let mut limited = spec();
+    limited.limits = Limits { max_sessions: 1000, new_sessions_per_second: 500, ..limited.limits };
+    let mut bench = Bench::with_records(&limited, 5_000);
+    let tuple = out64(Tcp, H2, 4000, S, 80);
+    let peer = bench.out(tuple, SYN).expect("made");
+    for n in 0..300_000u32 {
+        let _ = bench.out(out64(Udp, H, n as u16, S + (n >> 8), 1), 0);
+        let _ = bench.inn(back(&peer, S2 + n, 9), SYN);
+        if n % 1000 == 0 {
+            bench.pass(0.25);
+            assert!(bench.inn(back(&peer, S, 80), ACK).is_ok());
+            assert!(bench.engine.stats().sessions <= 2000);
+        }
+    }
+    bench.inn(back(&peer, S, 80), SYN | ACK).expect("unharmed");
+}

@@ -1,0 +1,216 @@
+//! Ports and blocks: allocation, exhaustion, rest, release.
+
+use std::collections::HashSet;
+
+use sluice_nat::*;
+use sluice_packet::DropReason;
+
+use crate::common::*;
+use Protocol::{Icmp, Tcp, Udp};
+
+/// One address, ports 2048 to 2303 in blocks of 64.
+fn small() -> Spec {
+    let mut small = spec();
+    small.pools[0] = PoolSpec { port_min: 2048, port_max: 2303, block_size: 64, ..pool("small", T, 32) };
+    small
+}
+
+#[test]
+fn a_pool_is_filled_to_its_last_port_and_recovers_after_the_hold_down() {
+    //= conformance PORT-01, PORT-10, PORT-14, PORT-15, PORT-22, N64-UDP-13, N64-ICMP-13, MAP-06, MAP-12
+    for protocol in [Udp, Icmp] {
+        let mut bench = Bench::new(&small());
+        let mut ports = HashSet::new();
+        for port in 1..=256 {
+            let fixed = bench.out(out64(protocol, H, port, S, 53), 0).expect("a port is left");
+            assert!((2048..=2303).contains(&fixed.external_port) && ports.insert(fixed.external_port));
+        }
+        bench.heard();
+        assert_eq!(bench.out(out64(protocol, H, 300, S, 53), 0), Err(DropReason::PoolExhausted));
+        assert_eq!(bench.engine.stats().bindings, 256);
+        assert_eq!(bench.heard().len(), 1, "one report, no orphan");
+        // What exists goes on.
+        assert!(bench.out(out64(protocol, H, 1, S2, 53), 0).is_ok());
+        let idle = if protocol == Udp { 300.0 } else { 60.0 };
+        bench.pass(idle + 0.5);
+        assert_eq!(bench.engine.stats().bindings, 0);
+        // Other subscribers find no block, the same one no port, until all have rested.
+        for wait in [0.0, 118.0] {
+            bench.pass(wait);
+            assert_eq!(bench.out(out64(protocol, H, 1, S, 53), 0), Err(DropReason::PoolExhausted));
+            assert_eq!(bench.out(out64(protocol, H2, 1, S, 53), 0), Err(DropReason::PoolExhausted));
+        }
+        bench.heard();
+        bench.pass(6.0);
+        let released = bench.heard();
+        assert_eq!(released.iter().filter(|event| matches!(event, Event::BlockReleased { .. })).count(), 4);
+        assert_eq!((bench.engine.stats().port_blocks, bench.engine.stats().subscribers), (0, 0));
+        for port in 1..=256 {
+            assert!(bench.out(out64(protocol, H2, port, S, 53), 0).is_ok());
+        }
+    }
+}
+
+#[test]
+fn tcp_ports_are_usable_again_at_once() {
+    //= conformance PORT-11, N64-TCP-43
+    let mut bench = Bench::new(&small());
+    for port in 1..=256 {
+        assert!(bench.out(out64(Tcp, H, port, S, 80), SYN).is_ok());
+    }
+    assert_eq!(bench.out(out64(Tcp, H, 300, S, 80), SYN), Err(DropReason::PoolExhausted));
+    bench.pass(240.5);
+    assert_eq!(bench.engine.stats().port_blocks, 0);
+    for port in 1..=256 {
+        assert!(bench.out(out64(Tcp, H2, port, S, 80), SYN).is_ok());
+    }
+}
+
+#[test]
+fn a_port_rests_while_its_block_lives_on() {
+    //= conformance PORT-10
+    let mut tight = small();
+    tight.pools[0].port_max = 2048 + 63;
+    let mut bench = Bench::new(&tight);
+    let first = bench.out(out64(Udp, H, 1, S, 53), 0).expect("made");
+    for port in 2..=64 {
+        bench.out(out64(Udp, H, port, S, 53), 0).expect("made");
+    }
+    let keep = |bench: &mut Bench| {
+        for port in 2..=64 {
+            bench.out(out64(Udp, H, port, S, 53), 0).expect("lives");
+        }
+    };
+    bench.pass(200.0);
+    keep(&mut bench);
+    bench.pass(100.5);
+    assert_eq!(bench.engine.stats().bindings, 63);
+    bench.pass(119.0);
+    keep(&mut bench);
+    assert_eq!(bench.out(out64(Udp, H, 99, S, 53), 0), Err(DropReason::PoolExhausted));
+    bench.pass(6.0);
+    let again = bench.out(out64(Udp, H, 99, S, 53), 0).expect("has rested");
+    assert_eq!(again.external_port, first.external_port);
+    // After minutes without any change the bytes have wrapped; nothing rests longer than it should.
+    bench.pass(150.0);
+    keep(&mut bench);
+    bench.pass(160.0);
+    for _ in 0..10 {
+        bench.pass(100.0);
+        keep(&mut bench);
+    }
+    assert_eq!(bench.engine.stats().bindings, 63);
+    assert!(bench.out(out64(Udp, H, 100, S, 53), 0).is_ok());
+}
+
+#[test]
+fn blocks_are_reported_and_a_subscriber_gets_no_more_than_its_limit() {
+    //= conformance PORT-15, LIM-01, LIM-08, LOG-12
+    let mut limited = small();
+    limited.limits.max_port_blocks = 2;
+    let mut bench = Bench::new(&limited);
+    for port in 1..=128 {
+        bench.out(out64(Udp, H, port, S, 53), 0).expect("made");
+    }
+    let blocks: Vec<(u16, u16)> = bench
+        .heard()
+        .iter()
+        .filter_map(|event| match event {
+            Event::BlockAllocated { subscriber, external, first, last, .. } => {
+                assert_eq!((*subscriber, *external), (H & !0xffff_ffff_ffff_ffff, T));
+                Some((*first, *last))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(blocks.len(), 2);
+    assert!(blocks.iter().all(|(first, last)| first % 64 == 0 && last - first == 63));
+    assert_eq!(bench.out(out64(Udp, H, 200, S, 53), 0), Err(DropReason::SubscriberPorts));
+    assert_eq!(
+        bench.heard(),
+        [Event::Refused {
+            reason: DropReason::SubscriberPorts,
+            kind_realm: KindRealm::new(Kind::Nat64, 0),
+            inside: H
+        }]
+    );
+    //= conformance LIM-10
+    assert!(bench.out(out64(Udp, H2, 200, S, 53), 0).is_ok());
+}
+
+#[test]
+fn ports_are_random_within_the_block_and_keep_parity_while_they_can() {
+    //= conformance PORT-05, PORT-07, PORT-16
+    let mut bench = Bench::new(&spec());
+    let ports: Vec<u16> = (0..100)
+        .map(|n| bench.out(out64(Udp, H, 3000 + 2 * n, S, 53), 0).expect("made").external_port)
+        .collect();
+    assert!(ports.iter().all(|port| port % 2 == 0));
+    assert!(!ports.is_sorted() && !ports.iter().rev().is_sorted());
+    assert_eq!(ports.iter().map(|port| port / 256).collect::<HashSet<_>>().len(), 1, "one block");
+    for n in 100..128 {
+        assert_eq!(bench.out(out64(Udp, H, 3000 + 2 * n, S, 53), 0).expect("made").external_port % 2, 0);
+    }
+    assert_eq!(bench.out(out64(Udp, H, 9000, S, 53), 0).expect("made").external_port % 2, 1);
+    let mut off = spec();
+    off.pools[0].parity = false;
+    let mut bench = Bench::new(&off);
+    let odd = (0..100)
+        .filter(|n| bench.out(out64(Udp, H, 3000 + 2 * n, S, 53), 0).expect("made").external_port % 2 == 1);
+    assert!(odd.count() > 20);
+}
+
+#[test]
+fn low_inside_ports_get_low_external_ports_if_the_pool_has_them() {
+    //= conformance PORT-03, PORT-04
+    let mut low = spec();
+    low.pools[0].port_min = 1;
+    let mut bench = Bench::new(&low);
+    for port in [123, 500, 1023] {
+        assert!(bench.out(out64(Udp, H, port, S, 53), 0).expect("made").external_port < 1024);
+    }
+    for port in [1024, 5000, 65_535] {
+        assert!(bench.out(out64(Udp, H, port, S, 53), 0).expect("made").external_port >= 1024);
+    }
+    let mut bench = Bench::new(&spec());
+    assert!(bench.out(out64(Udp, H, 123, S, 53), 0).expect("made").external_port >= 1024);
+    // Where only the other range is left, it is used.
+    low.pools[0] = PoolSpec { port_min: 960, port_max: 1087, block_size: 64, ..pool("edge", T, 32) };
+    let mut bench = Bench::new(&low);
+    let made = (1..=128).filter(|&n| bench.out(out64(Udp, H, n, S, 53), 0).is_ok()).count();
+    assert_eq!(made, 128);
+}
+
+#[test]
+fn a_pool_of_several_ranges_uses_every_address() {
+    //= conformance PORT-09
+    let mut mixed = spec();
+    mixed.pools[0].prefixes = vec![(T, 32), (0xcb00_7140, 30), (T + 6, 32)];
+    let mut bench = Bench::new(&mixed);
+    let used: HashSet<u32> = (0..200u128)
+        .map(|net| bench.out(out64(Udp, H + (net << 64), 1, S, 1), 0).expect("made").external)
+        .collect();
+    assert_eq!(used, HashSet::from([T, T + 6, 0xcb00_7140, 0xcb00_7141, 0xcb00_7142, 0xcb00_7143]));
+}
+
+#[test]
+fn seventy_thousand_inside_ports_on_one_address_are_refused_or_unique() {
+    //= conformance PORT-01, PORT-02, PORT-14
+    let mut one = spec();
+    one.pools[0] = pool("one", T, 32);
+    one.limits.max_port_blocks = 1024;
+    let mut bench = Bench::with_records(&one, 70_000);
+    let mut ports = HashSet::new();
+    let mut refused = 0;
+    for n in 0..70_000u32 {
+        match bench.out(out44(Udp, HOST + u128::from(n >> 12), n as u16 | 1 << 14, S, 53), 0) {
+            Ok(fixed) => assert!(ports.insert(fixed.external_port) || fixed.inside_port < 1 << 14),
+            Err(reason) => {
+                assert_eq!(reason, DropReason::PoolExhausted);
+                refused += 1;
+            }
+        }
+    }
+    assert!(ports.len() > 60_000 && ports.len() <= 64_512);
+    assert!(ports.len() < 64_512 || refused > 0);
+}
