@@ -3,7 +3,7 @@
 
 # To build: the C library of the data plane, and what bindgen needs to read its headers.
 # shellcheck disable=SC2034
-PACKAGES_BUILD=(build-essential pkg-config libdpdk-dev dpdk libclang-dev)
+PACKAGES_BUILD=(build-essential ca-certificates pkg-config libdpdk-dev dpdk libclang-dev)
 # To make hosts and to see what happens on them.
 # shellcheck disable=SC2034
 PACKAGES_LAB=(iproute2 ethtool iperf3 unbound nginx-light curl traceroute iputils-ping bind9-dnsutils jq procps)
