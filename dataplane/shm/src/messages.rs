@@ -117,5 +117,6 @@ const fn join(words: [u64; 2]) -> u128 {
     (words[0] as u128) << 64 | words[1] as u128
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

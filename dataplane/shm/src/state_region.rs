@@ -7,6 +7,9 @@
 //!
 //! The file is sparse: a page that no session ever lay on takes no memory, and is skipped by those who list
 //! sessions. Nothing in it is an address, so it can be mapped anywhere and by a later process.
+//!
+//! Sparse also means that a full file system shows up as SIGBUS at the first session on a new page. That there
+//! is room for the whole table is checked when it is made; the run directory's file system is to hold little else.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::os::unix::fs::FileExt;

@@ -3,6 +3,8 @@
 //! The test binary starts itself: `child_process` does nothing unless the environment gives it a role.
 
 #![cfg(not(loom))]
+// The lint spares test functions, and not the helpers beside them.
+#![allow(clippy::unwrap_used)]
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;

@@ -98,7 +98,8 @@ fn what_is_wrong_is_said() {
     let (_dir, run) = run();
     assert!(read_snapshot(&run).unwrap_err().to_string().contains("config.bin"));
     let good = encode(&snapshot()).unwrap();
-    let cases: [(&str, fn(&mut Vec<u8>), &str); 7] = [
+    type Damage = fn(&mut Vec<u8>);
+    let cases: [(&str, Damage, &str); 7] = [
         ("magic", |b| b[0] ^= 1, "not a file of Sluice"),
         ("layout", |b| b[8] ^= 1, "one build"),
         ("hash", |b| b[16] ^= 1, "one build"),
