@@ -223,6 +223,7 @@ mod tests {
             ("nop then end hides the rest", &[1, 0, 131, 3], Options::Ignorable),
             ("loose route at its first hop", &[131, 7, 4, 1, 2, 3, 4, 0], Options::SourceRoute),
             ("strict route at its first hop", &[1, 137, 7, 4, 1, 2, 3, 4], Options::SourceRoute),
+            ("loose route with its pointer at its length", &[131, 7, 7, 1, 2, 3, 4, 0], Options::SourceRoute),
             ("loose route used up", &[131, 7, 8, 1, 2, 3, 4, 0], Options::Ignorable),
             ("loose route without pointer", &[131, 2, 0, 0], Options::Malformed),
             ("length zero", &[7, 0, 0, 0], Options::Malformed),

@@ -96,7 +96,8 @@ fn compose(
 }
 
 /// Puts an extension behind the first `quote_len` bytes of `body`, with the padding that it needs. The quote gives
-/// way first, the extension if that is not enough. Returns the length attribute and the bytes used.
+/// way first, the extension if that is not enough. The rest of `body` is zero, as padding has to be. Returns the length
+/// attribute and the bytes used.
 //= conformance ICMP-86, ICMP-87, ICMP-90, ICMP-91
 fn append_extension(body: &mut [u8], quote_len: usize, extension: &[u8], unit: usize) -> (u8, usize) {
     let room = body.len().saturating_sub(extension.len()) / unit * unit;
@@ -104,7 +105,6 @@ fn append_extension(body: &mut [u8], quote_len: usize, extension: &[u8], unit: u
         return (0, quote_len);
     }
     let padded = quote_len.next_multiple_of(unit).max(MIN_QUOTE_WITH_EXTENSION).min(room);
-    body[quote_len.min(padded)..padded].fill(0);
     body[padded..padded + extension.len()].copy_from_slice(extension);
     ((padded / unit) as u8, padded + extension.len())
 }

@@ -60,6 +60,8 @@ fn length_attributes_are_read_liberally() {
     let quote = sent_v4(17, &udp(40000, 53, &[7; 100]));
     let out = to_v6(&from_r4(11, 0, 17 << 16, &extended(&quote[..68], 68))).unwrap();
     assert_eq!((out[44], &out[out.len() - 12..]), (16, &EXTENSION[..]));
+    let out = to_v6(&from_r4(11, 0, 8 << 16, &extended(&quote[..32], 32))).unwrap();
+    assert_eq!((out[44], &out[out.len() - 12..]), (16, &EXTENSION[..]));
     // An attribute that overruns the packet: all of it is quote.
     let out = to_v6(&from_r4(11, 0, 255 << 16, &quote)).unwrap();
     assert_eq!((out[44], out.len()), (0, 48 + quote.len() + 20));
