@@ -100,8 +100,7 @@ impl Fields {
         bytes
     }
 
-    /// Writes the header where it belongs. Building it elsewhere and copying it costs a failed store-to-load
-    /// forwarding per copy, which is dearer than all of the header.
+    /// Writes the header where it belongs, without a copy in between.
     //= conformance XLT-07, XLT-16
     #[inline(always)]
     pub fn write(&self, to: &mut [u8; 20]) {

@@ -83,7 +83,7 @@ impl Fields {
         bytes
     }
 
-    /// Writes the header where it belongs, for the reason given at [`crate::ipv4::Fields::write`].
+    /// Writes the header where it belongs, without a copy in between.
     //= conformance XLT-20, XLT-22
     #[inline(always)]
     pub fn write(&self, to: &mut [u8; 40]) {
