@@ -171,7 +171,7 @@ fn kept_neighbours_are_asked_again_by_the_kernel() {
         }
         system.resolve_neighbour("outside", NEIGHBOUR.into()).await.unwrap();
         assert!(managed(gateway.1), "resolving does not end it");
-        system.keep_alive(&[other.clone()]).await.unwrap();
+        system.keep_alive(std::slice::from_ref(&other)).await.unwrap();
         assert!(!managed(gateway.1), "no longer named");
         assert!(managed(other.1));
 
