@@ -1,4 +1,5 @@
-//! What needs `unsafe`, all of it: zeroed arrays whose pages are touched only when used, and two processor instructions.
+//! What needs `unsafe`, all of it: zeroed arrays whose pages are touched only when used, advice on
+//! pages, and two processor instructions.
 #![allow(unsafe_code)]
 
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
@@ -17,6 +18,26 @@ pub(crate) fn zeroed<T: sealed::Zeroed>(len: usize) -> Box<[T]> {
     let memory = Box::<[T]>::new_zeroed_slice(len);
     // SAFETY: `Zeroed` is sealed in this module and implemented only for atomic integers, for which zero bytes are a value.
     unsafe { memory.assume_init() }
+}
+
+/// Memory from which huge pages are worth while.
+const HUGE_WORTH: usize = 4 << 20;
+
+/// Asks the system to back a table by huge pages as it is touched: random look-ups in tables of many megabytes miss the
+/// TLB at every step otherwise. A wish, not a need; small tables keep small pages.
+pub(crate) fn wish_huge_pages<T>(table: &mut Vec<T>) {
+    let bytes = table.capacity() * size_of::<T>();
+    if bytes < HUGE_WORTH {
+        return;
+    }
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 4096;
+        let start = (table.as_mut_ptr() as usize).next_multiple_of(PAGE);
+        let end = (table.as_mut_ptr() as usize + bytes) & !(PAGE - 1);
+        // SAFETY: the range lies within one allocation of ours, and this advice changes neither content nor access rights.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
+    }
 }
 
 /// Asks for the cache line of `line`. A hint: it changes nothing that a program can see.

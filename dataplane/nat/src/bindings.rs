@@ -149,6 +149,32 @@ impl Bindings {
         self.slab.get_mut(binding)
     }
 
+    /// Asks for the memory of a binding.
+    #[inline]
+    pub(crate) fn prefetch(&self, binding: u32) {
+        self.slab.prefetch(binding);
+    }
+
+    /// Asks for the index lines of a binding.
+    #[inline]
+    pub(crate) fn prefetch_indexes(&self, binding: u32) {
+        let binding = self.get(binding);
+        self.prefetch_inside(&binding.inside_key());
+        self.prefetch_external(&binding.external_key());
+    }
+
+    /// Asks for the index line of an inside key.
+    #[inline]
+    pub(crate) fn prefetch_inside(&self, key: &InsideKey) {
+        self.by_inside.prefetch(self.by_inside.place(key.hash(&self.seed)));
+    }
+
+    /// Asks for the index line of an external key.
+    #[inline]
+    pub(crate) fn prefetch_external(&self, key: &ExternalKey) {
+        self.by_external.prefetch(self.by_external.place(key.hash(&self.seed)));
+    }
+
     pub(crate) fn by_inside(&self, key: &InsideKey) -> Option<u32> {
         self.by_inside
             .find(self.by_inside.place(key.hash(&self.seed)), |number| self.get(number).inside_key() == *key)

@@ -97,6 +97,19 @@ impl Blocks {
         self.slab.is_full()
     }
 
+    /// Asks for the memory of a block.
+    #[inline]
+    pub(crate) fn prefetch(&self, block: u32) {
+        self.slab.prefetch(block);
+    }
+
+    /// Asks for the port bitmaps of a block: one line of each of its runs, as far as is worth while.
+    #[inline]
+    pub(crate) fn prefetch_ports(&self, shared: &Shared, block: u32) {
+        let at = self.slab.get(block);
+        Ports::of(&shared.ports, at.slot).prefetch(at.first, at.last);
+    }
+
     pub(crate) fn get(&self, block: u32) -> &Block {
         self.slab.get(block)
     }

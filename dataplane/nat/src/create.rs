@@ -2,6 +2,7 @@
 
 use sluice_packet::{DropReason, is_global_v4};
 
+use crate::arena::prefetch;
 use crate::bindings::{Binding, ExternalKey, InsideKey, STATIC};
 use crate::config::{Config, Rule};
 use crate::engine::Flow;
@@ -211,7 +212,11 @@ impl Tables {
         if self.live >= self.max_sessions {
             return Err(DropReason::SessionTableFull);
         }
-        self.records.take(&self.shared).ok_or(DropReason::SessionTableFull)
+        let number = self.records.take(&self.shared).ok_or(DropReason::SessionTableFull)?;
+        if let Some(next) = self.records.next() {
+            prefetch(self.record(next));
+        }
+        Ok(number)
     }
 
     fn give_back_record(&mut self, number: u32) {

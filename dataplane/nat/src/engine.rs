@@ -107,6 +107,12 @@ impl Engine {
         self.tables.touch(&self.config, session.0, direction, tcp_flags, now)
     }
 
+    /// Asks for the memory that a batch of new outbound sessions will need. Optional: it only saves time, and about half
+    /// of it when the tables are large.
+    pub fn prepare_outbound(&self, tuples: &[OutboundTuple]) {
+        self.tables.prepare_outbound(&self.config, tuples);
+    }
+
     /// Takes an outbound packet that [`Engine::find_outbound`] did not find.
     ///
     /// # Errors

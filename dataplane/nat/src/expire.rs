@@ -2,7 +2,6 @@
 
 use sluice_packet::DropReason;
 
-use crate::arena::prefetch;
 use crate::config::Config;
 use crate::event::{Event, Events};
 use crate::record::{Hot, Route};
@@ -44,7 +43,7 @@ impl Tables {
                 break;
             }
             left -= count;
-            due[..count].iter().for_each(|&number| prefetch(self.record(number)));
+            self.prepare_due(&due[..count], now);
             due[..count].iter().for_each(|&number| self.fire(config, number, now, events));
         }
         // What is left goes to the blocks that have just become empty.

@@ -13,7 +13,7 @@
 //! directions, so that moving needs no key. That beats linear probing on deletion (no tombstones) and chaining on
 //! cache lines; measured at 80 % load 5 % of the entries stand in their second bucket.
 
-use crate::arena::{equal_lanes, prefetch};
+use crate::arena::{equal_lanes, prefetch, wish_huge_pages};
 
 /// Slots of a bucket.
 const SLOTS: usize = 10;
@@ -47,7 +47,8 @@ impl Index {
     pub(crate) fn new(entries: u32) -> Self {
         let buckets = (u64::from(entries) / 8 + 2) & !1;
         // Zeroed by the system, so untouched buckets cost no memory; one line more to align the first.
-        let words = vec![0u64; (buckets as usize + 1) * 8];
+        let mut words = vec![0u64; (buckets as usize + 1) * 8];
+        wish_huge_pages(&mut words);
         let start = (64 - words.as_ptr() as usize % 64) % 64 / 8;
         Self { words, start, buckets: buckets as u32, len: 0 }
     }

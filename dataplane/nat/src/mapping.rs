@@ -6,7 +6,7 @@ use crate::bindings::{Binding, ExternalKey, InsideKey};
 use crate::blocks::{self, NewBlock};
 use crate::config::{Config, Pool, Rule};
 use crate::event::{Event, Events};
-use crate::key::OutboundTuple;
+use crate::key::{InboundTuple, OutboundTuple};
 use crate::ports::Window;
 use crate::tables::Tables;
 use crate::types::{Protocol, Tick};
@@ -44,6 +44,21 @@ impl Tables {
         let pool = &config.pools[usize::from(rule.pool)];
         let wanted = Wanted::new(pool, subscriber, tuple.protocol, tuple.inside_port);
         let (block, port) = self.find_port(config, &wanted, now, events)?;
+        let external = ExternalKey {
+            protocol: tuple.protocol,
+            external: self.blocks.get(block).address,
+            external_port: port,
+        };
+        // Both lines are far away and known only now; what follows until they are needed covers part of the way.
+        self.bindings.prefetch_external(&external);
+        let reply = InboundTuple {
+            protocol: tuple.protocol,
+            external: external.external,
+            external_port: port,
+            remote: tuple.remote,
+            remote_port: tuple.remote_port,
+        };
+        self.inbound.prefetch(self.inbound.place(reply.hash(&self.seed)));
         self.blocks.take(&self.shared, block, tuple.protocol, port);
         let inside = InsideKey {
             kind_realm: tuple.kind_realm,
@@ -51,11 +66,6 @@ impl Tables {
             inside: tuple.inside,
             inside_port: tuple.inside_port,
             pool: pool.id,
-        };
-        let external = ExternalKey {
-            protocol: tuple.protocol,
-            external: self.blocks.get(block).address,
-            external_port: port,
         };
         let mut binding = Binding::new(&inside, &external, block);
         binding.prefix64 = tuple.prefix64;

@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::arena::prefetch;
 use crate::hash::Rng;
 use crate::types::{Protocol, TICKS_PER_SECOND, Tick};
 
@@ -63,6 +64,14 @@ impl<'a> Ports<'a> {
 
     fn run(&self, run: u32) -> &'a [AtomicU64] {
         &self.0[run as usize * WORDS..][..WORDS]
+    }
+
+    /// Asks for the bitmaps of the first runs of a range.
+    #[inline]
+    pub(crate) fn prefetch(&self, first: u16, last: u16) {
+        for run in (u32::from(first / 64)..=u32::from(last / 64)).take(4) {
+            prefetch(&self.run(run)[0]);
+        }
     }
 
     fn free_in(&self, run: u32, protocol: Protocol, window: Window) -> u64 {

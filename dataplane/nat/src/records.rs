@@ -3,6 +3,7 @@
 //! A record has one `u32` of link in a side array, used by whatever list it is in: the free list of its extent, or a slot
 //! of the timer wheel. Links hold record + 1, so that zeroed memory is a valid array of empty links.
 
+use crate::arena::{prefetch, wish_huge_pages};
 use crate::shared::{EXTENT, Shared};
 use crate::types::WorkerId;
 
@@ -34,10 +35,12 @@ impl Records {
     pub(crate) fn new(shared: &Shared, worker: WorkerId) -> Self {
         let records = shared.sessions().len() as u32;
         let extents = records.div_ceil(EXTENT) as usize;
+        let mut links = vec![0; records as usize];
+        wish_huge_pages(&mut links);
         Self {
             worker,
             records,
-            links: vec![0; records as usize],
+            links,
             extents: vec![Extent::default(); extents],
             // Workers start far apart, so that they do not meet in each other's extents.
             current: extents * usize::from(worker.0) / usize::from(shared.workers()),
@@ -74,6 +77,13 @@ impl Records {
         }
         extent.fresh -= 1;
         Some(self.current as u32 * EXTENT + size - 1 - extent.fresh)
+    }
+
+    /// The record that will be taken next, as far as can be told without looking further. Asks for its link.
+    pub(crate) fn next(&self) -> Option<u32> {
+        let record = self.extents.get(self.current)?.head.checked_sub(1)?;
+        prefetch(&self.links[record as usize]);
+        Some(record)
     }
 
     /// An own extent with free records, or a new one.

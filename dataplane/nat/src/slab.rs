@@ -1,5 +1,7 @@
 //! A table of records of one type with a fixed capacity: all memory is reserved at the start and touched when first used.
 
+use crate::arena::{prefetch, wish_huge_pages};
+
 /// The table. Positions are stable.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
@@ -11,7 +13,9 @@ pub(crate) struct Slab<T> {
 impl<T> Slab<T> {
     pub(crate) fn new(capacity: u32) -> Self {
         let size = capacity as usize;
-        Self { items: Vec::with_capacity(size), free: Vec::with_capacity(size), capacity }
+        let mut items = Vec::with_capacity(size);
+        wish_huge_pages(&mut items);
+        Self { items, free: Vec::with_capacity(size), capacity }
     }
 
     /// Items in use.
@@ -31,6 +35,10 @@ impl<T> Slab<T> {
     pub(crate) fn insert(&mut self, item: T) -> Option<u32> {
         if let Some(position) = self.free.pop() {
             self.items[position as usize] = item;
+            // The next one to be given out is known long before it is needed.
+            if let Some(&next) = self.free.last() {
+                self.prefetch(next);
+            }
             return Some(position);
         }
         if self.items.len() as u32 >= self.capacity {
@@ -43,6 +51,14 @@ impl<T> Slab<T> {
     /// Frees a position that is in use.
     pub(crate) fn remove(&mut self, position: u32) {
         self.free.push(position);
+    }
+
+    /// Asks for the memory of an item.
+    #[inline]
+    pub(crate) fn prefetch(&self, position: u32) {
+        if let Some(item) = self.items.get(position as usize) {
+            prefetch(item);
+        }
     }
 
     #[inline]

@@ -98,6 +98,22 @@ impl Subscribers {
         self.slab.get_mut(subscriber)
     }
 
+    /// Asks for the index line of a subscriber.
+    #[inline]
+    pub(crate) fn prefetch(&self, kind_realm: KindRealm, prefix: u128) {
+        self.index.prefetch(self.index.place(self.hash(kind_realm, split(prefix))));
+    }
+
+    /// The subscriber whose tag stands in the index: perhaps the wanted one. Its memory is asked for.
+    #[inline]
+    pub(crate) fn guess(&self, kind_realm: KindRealm, prefix: u128) -> Option<u32> {
+        let place = self.index.place(self.hash(kind_realm, split(prefix)));
+        let slots = self.index.candidates(place);
+        let number = (slots != 0).then(|| self.index.at(place, slots.trailing_zeros()))?;
+        self.slab.prefetch(number);
+        Some(number)
+    }
+
     fn hash(&self, kind_realm: KindRealm, [high, low]: [u64; 2]) -> u64 {
         self.seed.of_four(high, low, kind_realm.0.into(), 0)
     }
