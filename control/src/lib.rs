@@ -4,6 +4,7 @@
 //! box needs ([`system`]), and talks to the dataplane through the shared memory of `sluice-shm` only.
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod system;

@@ -293,7 +293,7 @@ fn statics(config: &Config, sink: &Sink) {
             ));
         }
         let external = binding.external.0;
-        if external.octets()[0] == 0 || external.is_loopback() || external.octets()[0] >= 224 {
+        if !sluice_packet::is_routable_unicast_v4(external.to_bits()) {
             sink.push(Problem::new(
                 binding.external.at,
                 format!("{path}.external"),

@@ -125,55 +125,45 @@ fn pool(name: Located<String>, cursor: &Cursor<'_>) -> Option<Pool> {
         for item in items {
             let Some(network) = item.located("an IPv4 prefix", value::prefix4) else { continue };
             let (first, last) = (network.network(), network.broadcast());
-            let unusable =
-                |a: std::net::Ipv4Addr| a.octets()[0] == 0 || a.is_loopback() || a.octets()[0] >= 224;
-            if unusable(first) || unusable(last) {
-                item.expected(Expected::new("unicast addresses"));
+            let usable = sluice_packet::is_routable_unicast_v4;
+            if !usable(first.to_bits()) || !usable(last.to_bits()) {
+                item.expected(Expected::new("unicast addresses that packets are routed to"));
             }
             networks.push(network);
         }
     }
-    let ports = ports
-        .and_then(|c| c.located("a range of ports", value::port_range))
-        .unwrap_or(Located { value: (1024, 65535), at: cursor.at() });
-    let block_size = block_size
-        .and_then(|c| {
-            c.located("a power of two", |text| {
-                value::number(text, 64, 4096).and_then(|n| {
-                    let expected = || Expected::new("a power of two from 64 to 4096");
-                    if n.is_power_of_two() {
-                        Ok(n)
-                    } else {
-                        Err(expected().hint(format!("{} is the next one", n.next_power_of_two())))
-                    }
-                })
-            })
-        })
-        .unwrap_or(Located { value: 256, at: cursor.at() });
-    let (first, last) = (u32::from(ports.0), u32::from(ports.1));
-    // A block is a range of ports that begins at a multiple of its size; a subscriber gets whole blocks.
-    let first_whole = first.next_multiple_of(block_size.value);
-    if first_whole + block_size.value > last + 1 {
-        cursor.sink.push(
-            Problem::new(
-                ports.at,
-                format!("{}.ports", cursor.path),
-                format!(
-                    "{}: ports {first}-{last} hold no whole block of {} ports",
-                    cursor.path, block_size.value
-                ),
-            )
-            .hint("widen `ports` or make `block-size` smaller; blocks begin at multiples of their size"),
-        );
-    }
+    let block_size = block_size.and_then(|c| c.scalar("a power of two", block_size_of)).unwrap_or(256);
     Some(Pool {
         name,
         prefixes: networks,
-        ports: ports.value,
-        block_size: block_size.value as u16,
-        hold_down: hold_down.and_then(|c| c.scalar("a duration", value::duration)).unwrap_or(120),
+        ports: ports.and_then(|c| c.scalar("a range of ports", value::port_range)).unwrap_or((1024, 65535)),
+        block_size: block_size as u16,
+        hold_down: hold_down.and_then(|c| c.scalar("a duration", hold_down_time)).unwrap_or(120),
         parity: parity.and_then(|c| c.scalar("true or false", value::boolean)).unwrap_or(true),
     })
+}
+
+fn block_size_of(text: &str) -> Result<u32, Expected> {
+    match value::number(text, 64, 4096) {
+        Ok(size) if size.is_power_of_two() => Ok(size),
+        Ok(size) => Err(Expected::new("a power of two from 64 to 4096").hint(format!(
+            "{} and {} are the nearest",
+            size.next_power_of_two() / 2,
+            size.next_power_of_two()
+        ))),
+        Err(_) => Err(Expected::new("a power of two from 64 to 4096")),
+    }
+}
+
+/// The engine keeps the time since a port was freed in a byte.
+fn hold_down_time(text: &str) -> Result<u32, Expected> {
+    let most = sluice_nat::ConfigError::HOLD_DOWN_MAX;
+    match value::duration(text)? {
+        seconds if seconds <= most => Ok(seconds),
+        _ => {
+            Err(Expected::new(format!("at most {most} seconds")).hint("120 is the default (RFC 6888 REQ-8)"))
+        }
+    }
 }
 
 pub(crate) fn subscribers(section: Option<Cursor<'_>>) -> Limits {
