@@ -13,7 +13,7 @@ use crate::types::{Kind, KindRealm, TICKS_PER_SECOND};
 
 impl Shared {
     /// Checks and compiles a specification. Ids of rules, pools and prefixes and the places of addresses stay those of
-    /// `previous`, the configuration that it replaces.
+    /// `previous`, the configuration that it replaces. Generations of successive configurations differ.
     ///
     /// # Errors
     /// The first thing that is wrong with the specification.

@@ -87,7 +87,14 @@ impl Tables {
         self.admit(config, subscriber, Direction::Outbound, now).map_err(with)?;
         let number = self.take_record().map_err(with)?;
         let binding = match service.binding {
-            Some(binding) => Ok(binding),
+            Some(binding) => {
+                // Its first prefix may have been taken out of the configuration: strangers come under this one then.
+                let made = self.bindings.get_mut(binding);
+                if config.prefix64(made.prefix64).is_none() {
+                    made.prefix64 = tuple.prefix64;
+                }
+                Ok(binding)
+            }
             None => self.bind(config, service.rule, subscriber, tuple, now, events),
         };
         let binding = match binding {

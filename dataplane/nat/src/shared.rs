@@ -81,7 +81,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Tables for a region of session records. Memory is reserved here and touched when used.
+    /// Tables for a region of free session records. Memory is reserved here and touched when used: for each address 340 KiB
+    /// of address space, of which blocks in use touch 2.6 bytes a port.
     pub fn new(sessions: &'static [Session], geometry: Geometry) -> Arc<Self> {
         let geometry = Geometry {
             workers: geometry.workers.clamp(1, WorkerId::MAX as u8),

@@ -148,6 +148,34 @@ fn replies_come_under_the_prefix_that_the_session_was_made_with() {
 }
 
 #[test]
+fn a_batch_finds_what_single_look_ups_find() {
+    let mut wide = spec();
+    wide.limits.max_port_blocks = 1024;
+    let mut bench = Bench::with_records(&wide, 9_000);
+    let tuple = |n: u32| out64(Udp, H + (u128::from(n % 50) << 64), 100 + (n / 50) as u16, S, 53);
+    let made: Vec<Fixed> = (0..9_000).map(|n| bench.out(tuple(n), 0).expect("room")).collect();
+    for length in [1, 31, 64, 65, 200] {
+        for start in (0..18_000u32).step_by(1_777) {
+            let tuples: Vec<OutboundTuple> = (start..start + length).map(tuple).collect();
+            let mut found = vec![SessionIndex(5); tuples.len()];
+            bench.engine.prepare_outbound(&tuples);
+            bench.engine.find_outbound(&tuples, &mut found);
+            for (n, found) in (start..).zip(&found) {
+                assert_eq!(found.is_some(), n < 9_000);
+                assert!(n >= 9_000 || bench.engine.session(*found).fixed() == made[n as usize]);
+            }
+            let known = made.iter().skip(start as usize).take(length as usize);
+            let tuples: Vec<InboundTuple> = known.clone().map(|fixed| back(fixed, S, 53)).collect();
+            let mut found = vec![SessionIndex::NONE; tuples.len()];
+            bench.engine.find_inbound(&tuples, &mut found);
+            for (fixed, found) in known.zip(&found) {
+                assert_eq!(bench.engine.session(*found).fixed(), *fixed);
+            }
+        }
+    }
+}
+
+#[test]
 fn bindings_of_the_three_protocols_are_independent() {
     //= conformance MAP-02, PORT-21
     let mut narrow = spec();

@@ -176,3 +176,41 @@ fn hosts_of_one_prefix_are_at_one_worker() {
         assert!((0..50).all(|low| worker(host(n) ^ low << 40) == worker(host(n))));
     }
 }
+
+#[test]
+fn workers_in_threads_of_their_own_never_share_a_port_or_a_record() {
+    //= conformance PORT-01, MAP-02
+    let mut small = spec();
+    small.pools[0].block_size = 64;
+    let farm = Farm::new(4, 40_000, &small);
+    let (shared, config) = (&farm.shared, &farm.config);
+    let kind = KindRealm::new(Kind::Nat64, 0);
+    let made: Vec<Flow> = std::thread::scope(|scope| {
+        let work = |mut engine: Engine, worker: u8| {
+            let own = (0..4000u32).filter(|n| shared.subscriber_worker(config, kind, host(*n)).0 == worker);
+            let mut made = Vec::new();
+            for (round, n) in own.enumerate() {
+                let now = Tick(100 + round as u32);
+                for port in 1..=8 {
+                    made.extend(engine.new_outbound(&out64(Udp, host(n), port, S, 53), 0, 0, now, &mut ()));
+                }
+            }
+            made
+        };
+        let engines = farm.engines.into_iter().zip(0..);
+        let threads: Vec<_> =
+            engines.map(|(engine, worker)| scope.spawn(move || work(engine, worker))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    });
+    let ports: HashSet<(u32, u16)> =
+        made.iter().map(|flow| (flow.fixed.external, flow.fixed.external_port)).collect();
+    let records: HashSet<SessionIndex> = made.iter().map(|flow| flow.session).collect();
+    assert!(made.len() > 30_000, "{}", made.len());
+    assert_eq!((ports.len(), records.len()), (made.len(), made.len()));
+    for flow in &made {
+        let owner = shared.external_owner(config, Udp, flow.fixed.external, flow.fixed.external_port);
+        assert_eq!(owner, ExternalOwner::Worker(WorkerId(flow.fixed.owner)));
+        let view = shared.sessions()[flow.session.0 as usize].read();
+        assert_eq!(view.map(|view| view.fixed), Some(flow.fixed));
+    }
+}
