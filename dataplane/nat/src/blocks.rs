@@ -14,8 +14,10 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub(crate) struct Block {
     pub(crate) slot: u32,
     pub(crate) address: u32,
-    /// Number of the block within its address.
+    /// Number of the block within its address, at its size.
     pub(crate) number: u16,
+    /// Logarithm of its size.
+    pub(crate) shift: u8,
     /// First and last port that the pool gives out of it.
     pub(crate) first: u16,
     pub(crate) last: u16,
@@ -44,6 +46,7 @@ pub(crate) struct NewBlock {
     pub(crate) slot: u32,
     pub(crate) address: u32,
     pub(crate) number: u16,
+    pub(crate) shift: u8,
     pub(crate) first: u16,
     pub(crate) last: u16,
     pub(crate) pool: u16,
@@ -120,6 +123,7 @@ impl Blocks {
             slot: new.slot,
             address: new.address,
             number: new.number,
+            shift: new.shift,
             first: new.first,
             last: new.last,
             pool: new.pool,
@@ -243,7 +247,7 @@ impl Blocks {
     pub(crate) fn release(&mut self, shared: &Shared, block: u32) {
         let at = *self.slab.get(block);
         Ports::of(&shared.ports, at.slot).clear(at.first, at.last);
-        shared.release_block(at.slot, at.number);
+        shared.release_block(at.slot, at.number, at.shift);
         self.slab.remove(block);
     }
 

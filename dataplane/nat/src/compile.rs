@@ -98,11 +98,7 @@ impl Shared {
         if let Some(pair) = spans.windows(2).find(|pair| pair[0].last >= pair[1].first) {
             return Err(ConfigError::PoolOverlap { pool: pair[0].pool.into(), other: pair[1].pool.into() });
         }
-        let shift = |span: &Span| specs[usize::from(span.pool)].block_size.trailing_zeros() as u8;
-        let wanted: Vec<(u32, u8)> = spans
-            .iter()
-            .flat_map(|span| (span.first..=span.last).map(|address| (address, shift(span))))
-            .collect();
+        let wanted: Vec<u32> = spans.iter().flat_map(|span| span.first..=span.last).collect();
         let slots = self.assign_slots(&wanted, previous)?;
         let mut pools = specs.iter().map(compile_pool).collect::<Vec<_>>();
         let mut slots = slots.into_iter();

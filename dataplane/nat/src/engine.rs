@@ -63,7 +63,8 @@ impl Engine {
     }
 
     /// Changes to another generation. Sessions are checked against it when a packet or a timer looks at them, and by
-    /// [`Engine::expire`] in the background.
+    /// [`Engine::expire`] in the background. Whoever made the old configuration keeps a handle to it until all workers have
+    /// moved on, so that it is not freed here.
     pub fn set_config(&mut self, config: Arc<Config>) {
         self.tables.set_config(Some(&self.config), &config);
         self.config = config;

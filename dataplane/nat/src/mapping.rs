@@ -248,6 +248,7 @@ impl Tables {
             slot,
             address,
             number,
+            shift: wanted.pool.shift,
             first: (start as u16).max(wanted.pool.port_min),
             last: (last as u16).min(wanted.pool.port_max),
             pool: wanted.pool.id,
@@ -256,7 +257,7 @@ impl Tables {
             hold: wanted.pool.hold,
         };
         let Some(block) = self.blocks.add(new, now) else {
-            self.shared.release_block(slot, number);
+            self.shared.release_block(slot, number, wanted.pool.shift);
             return Err(DropReason::PoolExhausted);
         };
         let owner = self.subscribers.get_mut(wanted.subscriber);
@@ -274,7 +275,7 @@ impl Tables {
 
     fn claim(&mut self, pool: &Pool, at: (u32, u32), window: Window) -> Option<((u32, u32), u16)> {
         let ports = (window.first, window.last);
-        let block = self.shared.claim_block(at.1, at.0, pool.shift, ports, self.worker, &mut self.rng)?;
+        let block = self.shared.claim_block(at, pool.shift, ports, self.worker, &mut self.rng)?;
         Some((at, block))
     }
 

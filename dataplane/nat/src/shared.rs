@@ -21,8 +21,11 @@ use crate::types::{Kind, KindRealm, Protocol, WorkerId};
 
 /// Records of an extent.
 pub(crate) const EXTENT: u32 = 4096;
-/// Blocks of an address at the smallest block size.
-const BLOCKS: usize = 65_536 / 64;
+/// Logarithm of the ports of a unit, the smallest block. Owners are kept by unit, so that blocks of several sizes can live
+/// on one address: a block size may change while sessions last.
+const UNIT_SHIFT: u8 = 6;
+/// Units of an address.
+const UNITS: usize = 65_536 >> UNIT_SHIFT;
 /// Entries of the table from hash to worker.
 const TABLE: usize = 128;
 /// An owner byte nobody has claimed; worker n writes n + 1. Zero, so that untouched tables cost no memory.
@@ -70,11 +73,11 @@ pub struct Shared {
     toeplitz: Toeplitz,
     /// Owner of each extent.
     extents: Box<[AtomicU8]>,
-    /// Address and block size of each slot: bit 63 set, shift in bits 32..40, address below.
+    /// Address of each slot, with bit 63 set.
     identities: Box<[AtomicU64]>,
-    /// Blocks that are not free, by slot.
+    /// Units that are not free, by slot.
     claimed: Box<[AtomicU32]>,
-    /// Owner of each block, [`BLOCKS`] a slot.
+    /// Owner of each unit, [`UNITS`] a slot.
     owners: Box<[AtomicU8]>,
     /// See [`ports`].
     pub(crate) ports: Box<[AtomicU64]>,
@@ -101,7 +104,7 @@ impl Shared {
             extents: zeroed(sessions.len().div_ceil(EXTENT as usize)),
             identities: zeroed(addresses),
             claimed: zeroed(addresses),
-            owners: zeroed(addresses * BLOCKS),
+            owners: zeroed(addresses * UNITS),
             ports: zeroed(addresses * ports::WORDS_PER_SLOT),
         })
     }
@@ -162,22 +165,23 @@ impl Shared {
                 ExternalOwner::NotExternal
             };
         };
-        match self.owner(slot, port >> pool.shift).load(Ordering::Acquire) {
+        match self.owners[slot as usize * UNITS + usize::from(port >> UNIT_SHIFT)].load(Ordering::Acquire) {
             _ if port < pool.port_min || port > pool.port_max => ExternalOwner::Kernel,
             FREE => ExternalOwner::Free,
             owner => ExternalOwner::Worker(WorkerId(owner - 1)),
         }
     }
 
-    fn owner(&self, slot: u32, block: u16) -> &AtomicU8 {
-        &self.owners[slot as usize * BLOCKS + usize::from(block)]
+    /// The owner bytes of a block.
+    fn units(&self, slot: u32, block: u16, shift: u8) -> &[AtomicU8] {
+        let count = 1 << (shift - UNIT_SHIFT);
+        &self.owners[slot as usize * UNITS + usize::from(block) * count..][..count]
     }
 
-    /// Claims a free block of an address that lies in `[first, last]`, starting the search at random.
+    /// Claims a free block of an address that has ports in `[first, last]`, starting the search at random.
     pub(crate) fn claim_block(
         &self,
-        slot: u32,
-        address: u32,
+        (address, slot): (u32, u32),
         shift: u8,
         (first, last): (u16, u16),
         worker: WorkerId,
@@ -185,35 +189,45 @@ impl Shared {
     ) -> Option<u16> {
         let (low, count) = (first >> shift, u32::from(last >> shift) - u32::from(first >> shift) + 1);
         let start = rng.below(count);
-        for step in 0..count {
-            let block = low + ((start + step) % count) as u16;
-            let owner = self.owner(slot, block);
-            if owner.load(Ordering::Relaxed) != FREE
-                || owner.compare_exchange(FREE, worker.0 + 1, Ordering::SeqCst, Ordering::Relaxed).is_err()
-            {
-                continue;
-            }
-            self.claimed[slot as usize].fetch_add(1, Ordering::Relaxed);
-            // The slot may have been given to another address between our configuration and now.
-            if self.identities[slot as usize].load(Ordering::SeqCst) != identity(address, shift) {
-                self.release_block(slot, block);
-                return None;
-            }
-            return Some(block);
+        let mut blocks = (0..count).map(|step| low + ((start + step) % count) as u16);
+        let block = blocks.find(|&block| self.claim_units(slot, block, shift, worker))?;
+        // The slot may have been given to another address between our configuration and now.
+        if self.identities[slot as usize].load(Ordering::SeqCst) != identity(address) {
+            self.release_block(slot, block, shift);
+            return None;
         }
-        None
+        Some(block)
+    }
+
+    /// Claims all units of a block or none.
+    fn claim_units(&self, slot: u32, block: u16, shift: u8, worker: WorkerId) -> bool {
+        let units = self.units(slot, block, shift);
+        if units.iter().any(|unit| unit.load(Ordering::Relaxed) != FREE) {
+            return false;
+        }
+        let take = |unit: &AtomicU8| {
+            unit.compare_exchange(FREE, worker.0 + 1, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        };
+        let taken = units.iter().take_while(|unit| take(unit)).count();
+        if taken < units.len() {
+            units[..taken].iter().for_each(|unit| unit.store(FREE, Ordering::Release));
+            return false;
+        }
+        self.claimed[slot as usize].fetch_add(units.len() as u32, Ordering::Relaxed);
+        true
     }
 
     /// Gives a block back.
-    pub(crate) fn release_block(&self, slot: u32, block: u16) {
-        self.claimed[slot as usize].fetch_sub(1, Ordering::Relaxed);
-        self.owner(slot, block).store(FREE, Ordering::Release);
+    pub(crate) fn release_block(&self, slot: u32, block: u16, shift: u8) {
+        let units = self.units(slot, block, shift);
+        self.claimed[slot as usize].fetch_sub(units.len() as u32, Ordering::Relaxed);
+        units.iter().for_each(|unit| unit.store(FREE, Ordering::Release));
     }
 
-    /// Whether an address of a pool has free blocks.
+    /// Whether an address of a pool has free units.
     pub(crate) fn has_free_block(&self, slot: u32, pool: &Pool) -> bool {
         let blocks = u32::from(pool.port_max >> pool.shift) - u32::from(pool.port_min >> pool.shift) + 1;
-        self.claimed[slot as usize].load(Ordering::Relaxed) < blocks
+        self.claimed[slot as usize].load(Ordering::Relaxed) < blocks << (pool.shift - UNIT_SHIFT)
     }
 
     /// Claims an extent of records for a worker, looking from `hint` on.
@@ -231,10 +245,10 @@ impl Shared {
         self.extents[extent].store(FREE, Ordering::Release);
     }
 
-    /// Slots for addresses with their block sizes. An address that has one keeps it.
+    /// Slots for addresses. An address that has one keeps it.
     pub(crate) fn assign_slots(
         &self,
-        wanted: &[(u32, u8)],
+        wanted: &[u32],
         previous: Option<&Config>,
     ) -> Result<Vec<u32>, ConfigError> {
         let identities = self.identities.iter().enumerate();
@@ -245,28 +259,22 @@ impl Shared {
             .flat_map(|config| &config.pools)
             .flat_map(|pool| pool.addresses.iter().map(|&(_, slot)| slot))
             .collect();
-        let found: Vec<Option<u32>> =
-            wanted.iter().map(|&(address, shift)| known.get(&identity(address, shift)).copied()).collect();
-        taken.extend(found.iter().flatten());
+        taken.extend(wanted.iter().filter_map(|&address| known.get(&identity(address))));
         let mut candidates = 0..self.identities.len() as u32;
-        let mut slots = Vec::with_capacity(wanted.len());
-        for (&(address, shift), found) in wanted.iter().zip(found) {
-            let slot = match found {
-                Some(slot) => slot,
-                None => candidates
-                    .by_ref()
-                    .find(|slot| !taken.contains(slot) && self.take_slot(*slot, identity(address, shift)))
-                    .ok_or(ConfigError::AddressesResting)?,
-            };
-            slots.push(slot);
-        }
-        Ok(slots)
+        let slot = |&address: &u32| match known.get(&identity(address)) {
+            Some(&slot) => Ok(slot),
+            None => candidates
+                .by_ref()
+                .find(|slot| !taken.contains(slot) && self.take_slot(*slot, identity(address)))
+                .ok_or(ConfigError::AddressesResting),
+        };
+        wanted.iter().map(slot).collect()
     }
 
     /// Gives an unused slot to an address. A worker with an older configuration may claim a block of it at the same
     /// moment: it checks the identity after its claim, we check the claims after writing the identity, so one of us sees the other.
     fn take_slot(&self, slot: u32, identity: u64) -> bool {
-        let own = slot as usize * BLOCKS..(slot as usize + 1) * BLOCKS;
+        let own = slot as usize * UNITS..(slot as usize + 1) * UNITS;
         let unused = || self.owners[own.clone()].iter().all(|owner| owner.load(Ordering::SeqCst) == FREE);
         if self.identities[slot as usize].load(Ordering::Relaxed) != 0 && !unused() {
             return false;
@@ -276,6 +284,6 @@ impl Shared {
     }
 }
 
-fn identity(address: u32, shift: u8) -> u64 {
-    USED | u64::from(shift) << 32 | u64::from(address)
+fn identity(address: u32) -> u64 {
+    USED | u64::from(address)
 }

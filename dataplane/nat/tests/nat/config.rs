@@ -198,12 +198,9 @@ fn another_pool_means_another_address_and_the_old_one_rests() {
     let new = bench.out(tuple, 0).expect("made");
     assert_eq!(new.external & !0xf, 0xcb00_7180);
     assert!(!bench.engine.session(old.session).is_live());
-    // Removed addresses, a new range and a new block size work alike.
-    let changes: [fn(&mut Spec); 3] = [
-        |s| s.pools[1].prefixes = vec![(0xcb00_7190, 28)],
-        |s| s.pools[1].port_max = 1100,
-        |s| s.pools[1].block_size = 1024,
-    ];
+    // Removed addresses and a new range work alike.
+    let changes: [fn(&mut Spec); 2] =
+        [|s| s.pools[1].prefixes = vec![(0xcb00_7190, 28)], |s| s.pools[1].port_max = 1100];
     for change in changes {
         let before = bench.out(tuple, 0).expect("made");
         change(&mut moved);
@@ -218,6 +215,32 @@ fn another_pool_means_another_address_and_the_old_one_rests() {
     }
     bench.pass(130.0);
     assert_eq!(bench.engine.stats().port_blocks, 1);
+}
+
+#[test]
+fn a_new_block_size_leaves_sessions_alone_and_never_gives_a_port_twice() {
+    //= conformance MAP-16, PORT-01
+    let mut given = spec();
+    given.pools[0] = PoolSpec { block_size: 64, port_max: 1024 + 4095, ..pool("one", T, 32) };
+    given.limits.max_port_blocks = 1024;
+    let mut bench = Bench::new(&given);
+    let mut ports = std::collections::HashSet::new();
+    for (round, size) in [64, 1024, 128, 4096, 64].into_iter().enumerate() {
+        given.pools[0].block_size = size;
+        bench.apply(&given);
+        bench.settle();
+        for n in 0..150u16 {
+            let inside = H + ((u128::from(n % 3) + 10 * round as u128) << 64);
+            if let Ok(fixed) = bench.out(out64(Udp, inside, n + 1, S, 53), 0) {
+                assert!(ports.insert(fixed.external_port));
+            }
+        }
+        assert_eq!(bench.engine.stats().sessions as usize, ports.len());
+    }
+    assert!(ports.len() > 400, "{}", ports.len());
+    bench.pass(301.0);
+    bench.pass(121.0);
+    assert_eq!(bench.engine.stats().port_blocks, 0);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The engine as its callers see it: one module a subject, all with virtual time.
 
+mod churn;
 mod common;
 mod config;
 mod limits;
