@@ -7,9 +7,9 @@ use crate::event::{Event, Events};
 use crate::record::{Hot, Route};
 use crate::shared::EXTENT;
 use crate::spec::Filtering;
-use crate::tables::{PERMIT, Tables, deserves_probe};
+use crate::tables::{PERMIT, Tables};
 use crate::tcp::TcpState;
-use crate::types::Tick;
+use crate::types::{TICKS_PER_SECOND, Tick};
 
 /// Records taken from the wheel at once.
 const BATCH: usize = 32;
@@ -46,7 +46,8 @@ impl Tables {
             self.prepare_due(&due[..count], now);
             due[..count].iter().for_each(|&number| self.fire(config, number, now, events));
         }
-        // What is left goes to the blocks that have just become empty.
+        // What is left goes to the sweep, and to blocks that have just become empty.
+        self.sweep_some(config, now, &mut left, events);
         self.release_blocks(now, &mut left, events);
         budget - left
     }
@@ -58,27 +59,37 @@ impl Tables {
             self.records.give_back(&self.shared, number);
             return;
         }
-        let mut hot = record.hot();
-        let mut life = self.lifetimes.of(hot.timer_class);
-        let mut idle = now.since(hot.last_seen);
-        let stands = self.stands(config, number);
-        if stands && idle >= life && deserves_probe(hot) {
-            //= conformance N64-TCP-21, N64-TCP-22, N64-TCP-33
-            events.event(Event::ProbeInside(record.fixed()));
-            let state = TcpState::Transitory;
-            hot = Hot { last_seen: now, tcp_state: state as u8, timer_class: state.timer() as u8, ..hot };
-            record.set_hot(hot);
-            life = self.lifetimes.of(hot.timer_class);
-            idle = 0;
+        match self.left(config, number, now, events) {
+            Some(ticks) => self.wheel.file(self.records.links(), number, now, ticks),
+            None => {
+                self.close(number, now, events);
+                self.records.give_back(&self.shared, number);
+            }
         }
-        if stands && idle < life {
-            let ticks = self.lifetimes.look_in(hot.timer_class, life - idle);
-            self.wheel.file(self.records.links(), number, now, ticks);
-            return;
+    }
+
+    /// Ticks until a live session is to be looked at again; `None` if it is to end now.
+    fn left(&mut self, config: &Config, number: u32, now: Tick, events: &mut impl Events) -> Option<u32> {
+        if !self.stands(config, number) {
+            return None;
+        }
+        let record = self.record(number);
+        let hot = record.hot();
+        let life = self.lifetimes.of(hot.timer_class);
+        let idle = now.since(hot.last_seen);
+        if idle < life {
+            return Some(self.lifetimes.look_in(hot.timer_class, life - idle));
         }
         //= conformance N64-TCP-14, N64-TCP-25, N64-TCP-28, N64-TCP-32
-        self.close(number, now, events);
-        self.records.give_back(&self.shared, number);
+        if hot.tcp_state != TcpState::Established as u8 {
+            return None;
+        }
+        //= conformance N64-TCP-21, N64-TCP-22, N64-TCP-33
+        events.event(Event::ProbeInside(record.fixed()));
+        let state = TcpState::Transitory;
+        let timer_class = state.timer() as u8;
+        record.set_hot(Hot { last_seen: now, tcp_state: state as u8, timer_class, ..hot });
+        Some(self.lifetimes.look_in(timer_class, self.lifetimes.of(timer_class)))
     }
 
     /// Whether a session stands under the current configuration; if so it says so from now on.
@@ -127,9 +138,17 @@ impl Tables {
         Err(DropReason::NoRule)
     }
 
-    /// After a change of configuration: checks a run of records, so that what is no longer served goes soon.
+    /// After a change of configuration: checks a run of records, so that what is no longer served goes soon. As long as
+    /// records may be filed in the wheel under longer timers than the present ones, a new round starts every second.
     fn sweep_some(&mut self, config: &Config, now: Tick, budget: &mut usize, events: &mut impl Events) {
         let end = self.sessions.len() as u32;
+        if self.sweep >= end {
+            let again = self.patrol.is_some_and(|until| until.since(now) > 0);
+            if !again || now.since(self.swept) < TICKS_PER_SECOND {
+                return;
+            }
+            (self.sweep, self.swept) = (0, now);
+        }
         while *budget > 0 && self.sweep < end {
             *budget -= 1;
             let number = self.sweep;
@@ -138,7 +157,7 @@ impl Tables {
                 continue;
             }
             self.sweep += 1;
-            if self.record(number).is_live() && !self.stands(config, number) {
+            if self.record(number).is_live() && self.left(config, number, now, events).is_none() {
                 self.close(number, now, events);
             }
         }

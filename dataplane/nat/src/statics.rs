@@ -4,6 +4,7 @@ use crate::bindings::{Binding, ExternalKey, InsideKey, STATIC};
 use crate::config::{Config, Static};
 use crate::tables::Tables;
 use crate::tcp::Lifetimes;
+use crate::wheel::Wheel;
 
 impl Tables {
     /// Takes a new configuration over: static bindings at once, sessions when they are next looked at.
@@ -26,9 +27,13 @@ impl Tables {
             }
         }
         self.generation = config.generation;
-        self.lifetimes = Lifetimes::new(&config.timers);
+        let lifetimes = Lifetimes::new(&config.timers);
+        if lifetimes.is_shorter_than(&self.lifetimes) {
+            self.patrol = Some(self.now.after(Wheel::HORIZON));
+        }
+        self.lifetimes = lifetimes;
         self.udp_inbound_refresh = config.timers.udp_inbound_refresh;
-        self.sweep = 0;
+        (self.sweep, self.swept) = (0, self.now);
     }
 
     fn add_static(&mut self, config: &Config, made: &Static) {

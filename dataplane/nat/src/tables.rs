@@ -18,7 +18,7 @@ use crate::records::Records;
 use crate::shared::Shared;
 use crate::spec::Filtering;
 use crate::subscribers::Subscribers;
-use crate::tcp::{self, Lifetimes, Segment, TcpState, TimerClass};
+use crate::tcp::{self, Lifetimes, Segment, TimerClass};
 use crate::types::{Direction, Kind, KindRealm, Protocol, SessionIndex, TICKS_PER_SECOND, Tick, WorkerId};
 use crate::wheel::Wheel;
 
@@ -60,6 +60,9 @@ pub(crate) struct Tables {
     pub(crate) statics_failed: u32,
     /// Next record to check against the current configuration; all are checked when it passes the last.
     pub(crate) sweep: u32,
+    /// Until when the sweep goes on round after round, and when the present round began.
+    pub(crate) patrol: Option<Tick>,
+    pub(crate) swept: Tick,
     /// Events of calls that take no [`Events`], handed over by the next that does.
     pub(crate) pending: Vec<Event>,
     /// Last report of a refusal without subscriber.
@@ -113,6 +116,8 @@ impl Tables {
             statics: 0,
             statics_failed: 0,
             sweep: capacity,
+            patrol: None,
+            swept: Tick(0),
             pending: Vec::with_capacity(PENDING),
             refused: None,
             now: Tick(0),
@@ -411,9 +416,4 @@ fn delta(config: &Config, fixed: &Fixed) -> u16 {
         _ => ports.remove_u32(fixed.inside as u32).add_u32(fixed.external),
     };
     delta.raw()
-}
-
-/// Whether a session is at the end of an established connection's idle time: it gets a probe and a second chance.
-pub(crate) fn deserves_probe(hot: Hot) -> bool {
-    hot.tcp_state == TcpState::Established as u8
 }

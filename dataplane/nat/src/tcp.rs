@@ -234,6 +234,11 @@ impl Lifetimes {
         self.lifetime[usize::from(class & 7)]
     }
 
+    /// Whether any record could be filed later than these timers want.
+    pub(crate) fn is_shorter_than(&self, other: &Self) -> bool {
+        self.horizon.iter().zip(&other.horizon).any(|(own, other)| own < other)
+    }
+
     /// Ticks from now at which to look, if `left` are left.
     #[inline]
     pub(crate) fn look_in(&self, class: u8, left: u32) -> u32 {

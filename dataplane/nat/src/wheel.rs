@@ -21,6 +21,9 @@ pub(crate) struct Wheel {
 }
 
 impl Wheel {
+    /// The farthest that a record is ever filed ahead, in ticks.
+    pub(crate) const HORIZON: u32 = SLOTS;
+
     pub(crate) fn new() -> Self {
         Self { heads: vec![0; SLOTS as usize].into_boxed_slice(), fired: Tick(0), started: false }
     }

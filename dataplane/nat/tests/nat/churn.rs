@@ -47,6 +47,13 @@ fn random_spec(dice: &mut Dice) -> Spec {
     if dice.roll(5) == 0 {
         made.rules.remove(dice.roll(3) as usize);
     }
+    made.timers = Timers {
+        udp: 120 + dice.roll(300),
+        tcp_opening: 1 + dice.roll(300),
+        tcp_transitory: 1 + dice.roll(300),
+        udp_inbound_refresh: dice.roll(2) == 0,
+        ..Timers::default()
+    };
     made.limits = Limits {
         max_sessions: 20 + dice.roll(100),
         max_port_blocks: 1 + dice.roll(3) as u16,

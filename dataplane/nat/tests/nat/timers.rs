@@ -126,3 +126,29 @@ fn a_deleted_session_is_gone_at_once_and_its_record_comes_back() {
     bench.pass(301.0);
     assert!(bench.out(out64(Udp, H, 5000, S, 53), 0).is_ok());
 }
+
+#[test]
+fn shorter_timers_hold_for_sessions_that_exist() {
+    //= conformance MAP-17, MAP-16
+    let mut given = spec();
+    let mut bench = Bench::new(&given);
+    let udp = bench.out_flow(out64(Udp, H, 5000, S, 53), 0).expect("made");
+    let open = bench.out_flow(out64(Protocol::Tcp, H, 5000, S, 80), SYN).expect("made");
+    let kept = out64(Udp, H, 5001, S, 53);
+    bench.out(kept, 0).expect("made");
+    bench.pass(20.0);
+    given.timers = Timers { udp: 120, tcp_opening: 40, ..given.timers };
+    bench.apply(&given);
+    bench.pass(19.5);
+    assert!(live(&bench, &open));
+    bench.pass(2.0);
+    assert!(!live(&bench, &open));
+    bench.out(kept, 0).expect("lives");
+    bench.pass(78.0);
+    assert!(live(&bench, &udp));
+    bench.pass(2.0);
+    assert!(!live(&bench, &udp));
+    assert_eq!(bench.engine.stats().sessions, 1);
+    bench.pass(2000.0);
+    assert_eq!(bench.engine.stats().sessions, 0);
+}
