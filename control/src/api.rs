@@ -128,8 +128,8 @@ impl ApiError {
 /// How the daemon is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
-    /// Its version.
-    pub version: String,
+    /// Version of its package. Not called `version`, which stands beside it on the line.
+    pub release: String,
     /// Its process.
     pub pid: u32,
     /// Seconds since it started.

@@ -385,7 +385,7 @@ fn rebuild(old: &Config, new: &Config) -> Vec<String> {
     }
     if before.sessions != after.sessions {
         reasons.push(format!(
-            "the session table changes from {} to {} records",
+            "the session table changes from {} to {} records when the dataplane is restarted",
             before.sessions, after.sessions
         ));
     }

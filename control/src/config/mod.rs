@@ -154,3 +154,6 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
         routes,
     })
 }
+
+#[cfg(test)]
+mod tests;

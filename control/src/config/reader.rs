@@ -246,13 +246,19 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The candidate that a person most likely meant.
+/// The candidate that a person most likely meant: a few letters changed, swapped, missing or too many, or the same beginning.
 pub(crate) fn nearest<'c>(found: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let wanted = found.to_lowercase().replace('_', "-");
+    let near = |candidate: &str| {
+        let slips = strsim::damerau_levenshtein(&wanted, candidate);
+        let alike = strsim::jaro_winkler(&wanted, candidate);
+        (slips <= (candidate.chars().count() / 3).max(1) || alike >= 0.88).then_some(alike)
+    };
     candidates
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&wanted, candidate), candidate))
-        .filter(|(score, _)| *score >= 0.8)
+        // A hostile key of a megabyte is not worth the quadratic comparison.
+        .filter(|candidate| wanted.len() <= candidate.len() + 16)
+        .filter_map(|candidate| Some((near(candidate)?, candidate)))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
 }

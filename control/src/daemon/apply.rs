@@ -129,7 +129,7 @@ impl Daemon {
         }
         let new = Current { generation, file: file.to_owned(), source: source.to_owned(), config };
         let old = self.current.replace(new);
-        self.pending = !self.link.is_attached();
+        self.pending = !self.link.is_running();
         if let Err(error) = self.settle().await {
             // The dataplane has it already: it gets the old one again, under a number of its own.
             self.current = old;
@@ -179,8 +179,12 @@ impl Daemon {
     /// Writes the snapshot and has the dataplane take it, if there is one.
     async fn hand_over(&mut self, config: &Config, generation: u64) -> Result<(), ApplyError> {
         write_snapshot(&self.run, &config::compile(config, generation))?;
-        if self.link.is_attached() {
+        if self.link.is_running() {
             self.link.call(Command::Apply { generation }, PATIENCE).await?;
+            self.unpushed = false;
+        } else {
+            // It may be starting up: DPDK takes its time. It is handed the configuration as soon as it reads commands.
+            self.unpushed = self.link.is_attached();
         }
         Ok(())
     }

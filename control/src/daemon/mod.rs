@@ -357,9 +357,12 @@ impl Daemon {
         let _ = job.reply.try_send(response);
     }
 
-    fn status(&self) -> Status {
+    fn status(&mut self) -> Status {
+        let rejected = |side: &mut sluice_shm::ControlSide| {
+            (0..side.threads()).map(|thread| side.notices(thread).rejected()).sum()
+        };
         Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime: self.started.elapsed().as_secs(),
             dataplane: self.link.is_attached(),
@@ -371,7 +374,7 @@ impl Daemon {
             fences: self.kernel.fenced(),
             neighbours: self.neighbours.summary(),
             events: self.journal.counts(),
-            bad_notices: 0,
+            bad_notices: self.link.side().map_or(0, rejected),
         }
     }
 }

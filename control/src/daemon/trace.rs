@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::Daemon;
 use crate::api::{ApiError, Response, TraceRequest, TracedPacket, TracedStage};
 
-/// Traces at a time: each costs every worker a comparison a packet.
-const MAX_TRACES: usize = 8;
+/// Traces at a time: the workers know one filter, and each packet is held against it.
+const MAX_TRACES: usize = 1;
 
 pub(crate) struct ActiveTrace {
     id: u32,
@@ -33,7 +33,7 @@ impl Daemon {
             Some(name) => Some(self.interface_number(name)?),
         };
         if self.traces.len() >= MAX_TRACES {
-            return Err(ApiError::new(format!("there are {MAX_TRACES} traces already; wait for one to end")));
+            return Err(ApiError::new("another trace is running; wait for it to end"));
         }
         if !self.link.is_attached() {
             return Err(ApiError::new("no dataplane is running, so there are no packets to trace"));

@@ -1,0 +1,220 @@
+//! The real `sluice`, without a daemon.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use sluice_nat::{Fixed, Hot, Kind, KindRealm, Route, TcpState, Tick, TimerClass};
+use sluice_packet::reason::DropReason;
+use sluice_shm::{
+    Counter, DataplaneRegion, DataplaneState, PortInfo, RunDir, StateGeometry, StateRegion, now_ns,
+};
+
+fn sluice(run: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(arguments)
+        .env("SLUICE_RUN_DIR", run)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn text(output: &Output) -> (String, String) {
+    (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {:?}", text(output)))
+}
+
+const GOOD: &str = "interfaces: { lan: { device: 'null:lan', addresses: [10.0.0.1/24] } }\n";
+
+#[test]
+fn check_says_ok_or_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    let name = file.to_str().unwrap();
+    std::fs::write(&file, GOOD).unwrap();
+    let output = sluice(dir.path(), &["check", name]);
+    assert_eq!(output.status.code(), Some(0));
+    let (out, _) = text(&output);
+    // No terminal, so no colours.
+    assert_eq!(out, format!("OK {name}: 1 interface, 1 worker, room for 1048576 sessions\n"));
+    assert_eq!(json(&sluice(dir.path(), &["check", "--json", name]))["ok"], true);
+
+    std::fs::write(&file, format!("{GOOD}pols: {{}}\ntimers: {{ udp: 5 }}\n")).unwrap();
+    let output = sluice(dir.path(), &["check", name]);
+    assert_eq!(output.status.code(), Some(1));
+    let (out, err) = text(&output);
+    assert!(out.contains(&format!("{name}:2:1: error: unknown key `pols`, did you mean `pools`?")), "{out}");
+    assert!(out.contains(&format!("{name}:3:16: error: timers.udp")), "{out}");
+    assert!(err.contains("2 mistakes found"), "{err}");
+    let value = json(&sluice(dir.path(), &["--json", "check", name]));
+    assert_eq!(value["problems"][1]["at"]["line"], 3);
+    assert_eq!(value["problems"][1]["path"], "timers.udp");
+
+    let output = sluice(dir.path(), &["check", "/nonexistent.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).1.contains("/nonexistent.yaml cannot be read"));
+    std::fs::write(&file, b"a: 1\nb: \xff\n").unwrap();
+    assert!(text(&sluice(dir.path(), &["check", name])).1.contains("a.yaml:2: not UTF-8"));
+}
+
+#[test]
+fn usage_errors_exit_with_2_and_every_command_has_help() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(sluice(dir.path(), &["chekc"]).status.code(), Some(2));
+    assert_eq!(sluice(dir.path(), &["sessions", "--inside", "nonsense"]).status.code(), Some(2));
+    for command in ["check", "apply", "status", "counters", "sessions", "trace", "config", "completions"] {
+        let output = sluice(dir.path(), &[command, "--help"]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output).0.contains("Example"), "{command}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(text(&sluice(dir.path(), &["completions", shell])).0.contains("sluice"));
+    }
+}
+
+#[test]
+fn without_anything_running_errors_say_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    for arguments in [&["status"][..], &["counters"], &["sessions"], &["trace"], &["config"]] {
+        let output = sluice(dir.path(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let (out, err) = text(&output);
+        assert!(out.is_empty() && (err.contains("run-dir") || err.contains("run directory")), "{err}");
+    }
+    assert!(json_error(&sluice(dir.path(), &["--json", "status"])).contains("nothing runs"));
+}
+
+fn json_error(output: &Output) -> String {
+    let value: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    value["error"].as_str().unwrap().to_owned()
+}
+
+fn fixed(n: u32, kind: Kind, protocol: u8) -> Fixed {
+    Fixed {
+        kind_realm: KindRealm::new(kind, 0),
+        protocol,
+        inside_port: 5000,
+        inside: match kind {
+            Kind::Nat64 => (0x2001_0db8 << 96) | u128::from(n),
+            Kind::Nat44 => u128::from(0x0a00_0000 + n),
+        },
+        remote: 0xc633_6409,
+        external: 0xc000_0201,
+        remote_port: 443,
+        external_port: (1024 + n) as u16,
+        delta: 0,
+        rule: 1,
+        binding: n,
+        owner: 2,
+        prefix64: 0,
+    }
+}
+
+#[test]
+fn sessions_are_read_from_the_region() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = RunDir::new(dir.path());
+    let state = StateRegion::create(&run, 1 << 20, StateGeometry::new(4, 16).unwrap()).unwrap();
+    let now = state.clock().tick(now_ns());
+    let hot = Hot {
+        last_seen: now,
+        tcp_state: TcpState::Established as u8,
+        timer_class: TimerClass::TcpEstablished as u8,
+        flags: 0,
+    };
+    for n in 0..1000u32 {
+        state.sessions()[n as usize * 7].create(&fixed(n, Kind::Nat64, 6), hot, Route::default());
+    }
+    let udp = Hot { last_seen: Tick(now.0), tcp_state: 0, timer_class: TimerClass::Udp as u8, flags: 0 };
+    state.sessions()[900_000].create(&fixed(1, Kind::Nat44, 17), udp, Route::default());
+
+    let (out, _) = text(&sluice(dir.path(), &["sessions"]));
+    assert_eq!(out.lines().count(), 1002);
+    assert!(out.starts_with("proto  inside"), "{out}");
+    let (out, _) = text(&sluice(dir.path(), &["sessions", "--inside", "2001:db8::5"]));
+    let row = out.lines().nth(1).unwrap();
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(
+        words[..5],
+        ["tcp", "[2001:db8::5]:5000", "192.0.2.1:1029", "198.51.100.9:443", "established"]
+    );
+    assert_eq!(words[7..], ["1", "2"], "{row}");
+    let count = |arguments: &[&str]| {
+        let all: Vec<&str> = ["sessions", "--count", "--json"].iter().chain(arguments).copied().collect();
+        json(&sluice(dir.path(), &all))["sessions"].as_u64().unwrap()
+    };
+    assert_eq!(count(&[]), 1001);
+    assert_eq!(count(&["--inside", "2001:db8::/120"]), 256);
+    assert_eq!(count(&["--inside", "10.0.0.0/8", "--protocol", "udp"]), 1);
+    assert_eq!(count(&["--outside", "192.0.2.1", "--remote", "198.51.100.0/24"]), 1001);
+    assert_eq!(count(&["--remote", "203.0.113.1"]), 0);
+    let (out, _) = text(&sluice(dir.path(), &["sessions", "--json", "--limit", "3"]));
+    assert_eq!(out.lines().count(), 3);
+    let row: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!((row["inside"].as_str(), row["kind"].as_str()), (Some("2001:db8::"), Some("nat64")));
+    assert!(row["expires"].as_u64().unwrap() > 7000);
+}
+
+#[test]
+fn a_reader_that_closes_its_end_ends_the_command_quietly() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = RunDir::new(dir.path());
+    let state = StateRegion::create(&run, 1 << 18, StateGeometry::new(1, 16).unwrap()).unwrap();
+    for n in 0..100_000u32 {
+        state.sessions()[n as usize].create(&fixed(n, Kind::Nat44, 17), Hot::default(), Route::default());
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .arg("sessions")
+        .env("SLUICE_RUN_DIR", dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 100];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn status_and_counters_need_no_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = RunDir::new(dir.path());
+    let mut region = DataplaneRegion::create(&run, 2).unwrap();
+    let (one, two) = (region.take_worker(0), region.take_worker(1));
+    one.counters.add(Counter::RxPackets, 1000);
+    one.counters.add(Counter::TxPackets, 990);
+    one.counters.add_drop(DropReason::NoRoute, 7);
+    two.counters.set(Counter::Sessions, 42);
+    region.set_state(DataplaneState::Running);
+    region.heartbeat(now_ns());
+    region.set_port(0, &PortInfo { device: "null:lan".into(), mac: [2; 6], ..PortInfo::default() });
+
+    let (out, err) = text(&sluice(dir.path(), &["counters"]));
+    assert!(err.is_empty(), "{err}");
+    assert!(out.contains("rx_packets") && out.contains("1 000") && out.contains("no_route"), "{out}");
+    assert!(!out.contains("blackhole"), "zero rows are hidden: {out}");
+    assert!(out.contains("accounting 3 not yet ended"), "{out}");
+    assert!(text(&sluice(dir.path(), &["counters", "--all"])).0.contains("blackhole"));
+    one.counters.add(Counter::Held, 3);
+    let value = json(&sluice(dir.path(), &["counters", "--json", "--worker", "0"]));
+    assert_eq!(value["counters"]["drops"]["no_route"], 7);
+    assert_eq!(value["accounting"]["balanced"], true);
+    let (_, err) = text(&sluice(dir.path(), &["counters", "--worker", "9"]));
+    assert!(err.contains("there is no thread 9") && err.contains("workers 0 to 1"), "{err}");
+
+    let (out, _) = text(&sluice(dir.path(), &["status"]));
+    assert!(out.contains("control    not running"), "{out}");
+    assert!(out.contains("dataplane  running") && out.contains("2 workers"), "{out}");
+    assert!(out.contains("balanced"), "{out}");
+    let value = json(&sluice(dir.path(), &["status", "--json"]));
+    assert_eq!(value["tables"][0]["used"], 42);
+    assert_eq!(value["dataplane"]["workers"], 2);
+}
