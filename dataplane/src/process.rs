@@ -21,7 +21,7 @@ use crate::ident::Identifications;
 use crate::nexthop::State;
 use crate::router::{Neighbour, Router, RouterError};
 use crate::setup::{Setup, needs_rebuild, rules_fit};
-use crate::topology::{Attached, Crew, Start, Topology, TopologyError};
+use crate::topology::{Attached, Crew, Failure, Start, Topology, TopologyError};
 use crate::worker::{Order, Sight};
 
 /// Pause between two rounds of the main thread: how long a command may wait.
@@ -32,8 +32,8 @@ const BEAT: Duration = Duration::from_millis(100);
 const PORT_LOOK: Duration = Duration::from_millis(500);
 /// How long workers may take to take up a configuration. They do it within a loop; only a starved machine comes close.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Pool addresses that there is room for.
-const MAX_ADDRESSES: u32 = 65_536;
+/// Pool addresses that there is room for. Each takes 340 KiB of address space, touched only where ports are in use.
+const MAX_ADDRESSES: u32 = 4096;
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -508,9 +508,10 @@ impl Process {
         };
         match Topology::start(attached, start) {
             Ok(topology) => Ok((nat, router, topology)),
-            Err((error, back, ports)) => {
+            Err(failure) => {
+                let Failure { error, crews: back, attached } = *failure;
                 *crews = back;
-                self.parked.park(ports);
+                self.parked.park(attached);
                 Err(error.into())
             }
         }

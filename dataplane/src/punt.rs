@@ -58,10 +58,10 @@ impl PuntThread {
             self.counters.add(Counter::Loops, 1);
             let mut moved = 0;
             for worker in 0..self.punts.len() {
-                moved += self.to_kernel(worker);
+                moved += self.deliver(worker);
             }
             for twin in 0..self.twins.len() {
-                moved += self.from_kernel(twin, &mut buffer);
+                moved += self.fetch(twin, &mut buffer);
             }
             if moved == 0 {
                 self.wait();
@@ -78,7 +78,7 @@ impl PuntThread {
         }
     }
 
-    fn to_kernel(&mut self, worker: usize) -> usize {
+    fn deliver(&mut self, worker: usize) -> usize {
         let punts = &mut self.punts[worker];
         let mut moved = 0;
         while moved < TURN {
@@ -103,7 +103,7 @@ impl PuntThread {
         moved
     }
 
-    fn from_kernel(&mut self, twin: usize, buffer: &mut [u8]) -> usize {
+    fn fetch(&mut self, twin: usize, buffer: &mut [u8]) -> usize {
         let Some(twin) = &self.twins[twin] else { return 0 };
         let mut moved = 0;
         while moved < TURN {

@@ -44,7 +44,7 @@ pub enum TopologyError {
         /// The string.
         device: String,
         /// What is wrong.
-        error: sluice_dpdk::DeviceError,
+        error: Box<sluice_dpdk::DeviceError>,
     },
     /// DPDK refused
     #[error("port `{device}`: {error}")]
@@ -52,11 +52,11 @@ pub enum TopologyError {
         /// The device.
         device: String,
         /// What DPDK said.
-        error: sluice_dpdk::Error,
+        error: Box<sluice_dpdk::Error>,
     },
     /// No memory for packets
     #[error("packet memory: {0}; give the dataplane more with --memory")]
-    Mempool(sluice_dpdk::Error),
+    Mempool(Box<sluice_dpdk::Error>),
     /// The TAP twin could not be attached
     #[error("TAP twin `{name}`: {error}")]
     Tap {
@@ -126,7 +126,7 @@ impl Attached {
         spec: &PortSpec,
         parked: &mut Self,
     ) -> Result<(), TopologyError> {
-        let failed = |error| TopologyError::Port { device: spec.device.clone(), error };
+        let failed = |error| TopologyError::Port { device: spec.device.clone(), error: Box::new(error) };
         let port = match parked.ports.iter().position(|port| port.device == spec.device) {
             Some(place) => {
                 let mut port = parked.ports.swap_remove(place);
@@ -137,8 +137,10 @@ impl Attached {
                 port
             }
             None => {
-                let device = Device::parse(&spec.device)
-                    .map_err(|error| TopologyError::Device { device: spec.device.clone(), error })?;
+                let device = Device::parse(&spec.device).map_err(|error| TopologyError::Device {
+                    device: spec.device.clone(),
+                    error: Box::new(error),
+                })?;
                 // Names of devices must differ from those of parked ones.
                 let number = index + parked.ports.len();
                 let port = Port::attach(eal, &device, number as u16).map_err(failed)?;
@@ -169,6 +171,16 @@ impl Attached {
             }
         }
     }
+}
+
+/// A start that failed, with everything that went into it.
+pub struct Failure {
+    /// Why.
+    pub error: TopologyError,
+    /// Engines and sights.
+    pub crews: Vec<Crew>,
+    /// Ports.
+    pub attached: Attached,
 }
 
 /// A running topology.
@@ -236,13 +248,10 @@ impl Topology {
     ///
     /// # Errors
     /// The engines come back with the error, so that the previous configuration can be started again.
-    pub fn start(
-        mut attached: Attached,
-        start: Start<'_>,
-    ) -> Result<Self, (TopologyError, Vec<Crew>, Attached)> {
+    pub fn start(mut attached: Attached, start: Start<'_>) -> Result<Self, Box<Failure>> {
         match Self::prepare(&mut attached, &start) {
             Ok((twins, mempool)) => Ok(Self::launch(attached, twins, &mempool, start)),
-            Err(error) => Err((error, start.crews, attached)),
+            Err(error) => Err(Box::new(Failure { error, crews: start.crews, attached })),
         }
     }
 
@@ -257,14 +266,14 @@ impl Topology {
         let data_room = (mtu + 256 + sluice_dpdk::mempool::HEADROOM).max(MIN_DATA_ROOM);
         let pool = |name: String, count: u32| {
             let config = MempoolConfig { count, cache: MEMPOOL_CACHE, data_room, socket: SocketId::ANY };
-            Mempool::new(&name, &config).map_err(TopologyError::Mempool)
+            Mempool::new(&name, &config).map_err(|error| TopologyError::Mempool(Box::new(error)))
         };
         let generation = start.snapshot.generation;
         let mempool = pool(format!("sluice{generation}"), SPARE_MBUFS - 1)?;
 
         for (number, attached) in attached.ports.iter_mut().enumerate() {
             let AttachedPort { device, mtu, port, queues } = attached;
-            let failed = |error| TopologyError::Port { device: device.clone(), error };
+            let failed = |error| TopologyError::Port { device: device.clone(), error: Box::new(error) };
             let offered = port.capabilities().map_err(failed)?;
             let plan = Plan::new(workers, &offered);
             if queues

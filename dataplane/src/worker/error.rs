@@ -151,6 +151,7 @@ impl Worker {
             match self.route(to, rewrite.outer_destination) {
                 Resolved::Adjacency(adjacency) => Some(adjacency),
                 Resolved::Local => return self.drop_packet(packet, DropReason::NoRoute),
+                Resolved::Unresolved => return self.hold(packet),
                 Resolved::Drop(reason) => return self.drop_packet(packet, reason),
             }
         };

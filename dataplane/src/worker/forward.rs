@@ -24,6 +24,7 @@ impl Worker {
         } else {
             match self.session_route(&packet, session, fixed, Direction::Outbound) {
                 Ok(adjacency) => Some(adjacency),
+                Err(DropReason::NeighbourUnresolved) => return self.hold(packet),
                 Err(reason) => return self.unroutable(packet, reason),
             }
         };
@@ -75,6 +76,7 @@ impl Worker {
         }
         let adjacency = match self.session_route(&packet, session, fixed, Direction::Inbound) {
             Ok(adjacency) => adjacency,
+            Err(DropReason::NeighbourUnresolved) => return self.hold(packet),
             Err(reason) => return self.unroutable(packet, reason),
         };
         let family = inside_family(fixed);
@@ -146,6 +148,7 @@ impl Worker {
         let adjacency = match resolved {
             Resolved::Adjacency(adjacency) => adjacency,
             Resolved::Local => return Err(DropReason::NoRoute),
+            Resolved::Unresolved => return Err(DropReason::NeighbourUnresolved),
             Resolved::Drop(reason) => return Err(reason),
         };
         if session.is_some() {

@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod forward;
 mod handoff;
+mod hold;
 mod idle;
 mod intake;
 mod native;
@@ -62,6 +63,10 @@ pub struct Receive {
 }
 
 /// How packets leave by a port.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a port and worker, and the burst is better off beside its queue"
+)]
 pub enum Transmit {
     /// Through a queue of this worker, filled up to a burst before it is sent.
     Own {
@@ -144,6 +149,12 @@ impl Scratch {
     }
 }
 
+/// Counts of a loop, written to the counters once at its end.
+#[derive(Default)]
+struct Tally {
+    established: u64,
+}
+
 /// A worker.
 pub struct Worker {
     id: WorkerId,
@@ -164,6 +175,10 @@ pub struct Worker {
     police: report::Bucket,
     wanted: resolve::Wanted,
     tracer: trace::Tracer,
+    held: hold::Held,
+    /// Since when the packets of the batch under way have waited, if they have.
+    retrying: Option<Tick>,
+    tally: Tally,
     scratch: Scratch,
     misses_left: usize,
     /// Next record that a flush looks at.
@@ -236,6 +251,9 @@ impl Worker {
             leases: parts.leases,
             wanted: resolve::Wanted::new(),
             tracer: trace::Tracer::new(parts.id),
+            held: hold::Held::new(),
+            retrying: None,
+            tally: Tally::default(),
             scratch: Scratch::new(),
             misses_left: 0,
             flush_from: None,
@@ -264,11 +282,13 @@ impl Worker {
                 packets += self.accept(worker);
             }
             packets += self.inject();
+            self.look_after_held();
             self.expire();
             if let Some(from) = self.flush_from {
                 self.flush_sessions(from);
             }
             self.flush();
+            self.count_loop();
 
             if packets == 0 {
                 self.idle.rest();
@@ -307,6 +327,7 @@ impl Worker {
 
     /// Drops what is still queued, counted, and sends what is pending.
     fn retire(&mut self) {
+        self.drop_held();
         self.flush();
         for worker in 0..self.links.handoff_in.len() {
             if let Some(ring) = &mut self.links.handoff_in[worker] {
@@ -352,11 +373,24 @@ impl Worker {
         self.scratch.probes = probes;
     }
 
+    /// Writes the loop's counts.
+    #[inline]
+    fn count_loop(&mut self) {
+        if self.tally.established > 0 {
+            self.sight.counters.add(Counter::Established, self.tally.established);
+            self.tally.established = 0;
+        }
+    }
+
     fn publish_gauges(&self) {
         let stats = self.engine.stats();
         let counters = self.sight.counters;
         counters.set(Counter::Sessions, stats.sessions as u64);
         counters.set(Counter::Bindings, stats.bindings as u64);
+        counters.set(Counter::BindingCapacity, stats.binding_capacity as u64);
+        counters.set(Counter::SubscriberCapacity, stats.subscriber_capacity as u64);
+        let created = counters.get(Counter::SessionsCreated);
+        counters.set(Counter::SessionsDeleted, created.saturating_sub(stats.sessions as u64));
         counters.set(Counter::Subscribers, stats.subscribers as u64);
         counters.set(Counter::PortBlocks, stats.port_blocks as u64);
         counters.set(Counter::Generation, self.setup.generation);

@@ -1,7 +1,7 @@
 //! Packets that are not translated: to the box itself, or routed as they are (XLT-42).
 
 use sluice_packet::{Delta, DropReason, Family, IcmpMessage, PuntReason};
-use sluice_shm::Stage as TraceStage;
+use sluice_shm::{Counter, Stage as TraceStage};
 
 use super::Worker;
 use super::batch::Packet;
@@ -14,6 +14,7 @@ impl Worker {
         let meta = packet.meta;
         let adjacency = match self.route(meta.family, meta.destination) {
             Resolved::Local => return self.punt(packet, PuntReason::Local),
+            Resolved::Unresolved => return self.hold(packet),
             Resolved::Drop(reason) => return self.unroutable(packet, reason),
             Resolved::Adjacency(adjacency) => adjacency,
         };
@@ -30,6 +31,7 @@ impl Worker {
             };
             return self.too_big(packet, message);
         }
+        self.sight.counters.add(Counter::Routed, 1);
         decrement(packet.mbuf.data_mut(), usize::from(meta.l3), meta.family);
         self.transmit(packet, adjacency);
     }

@@ -89,6 +89,7 @@ impl Worker {
         let adjacency = match self.route(family, to) {
             Resolved::Adjacency(adjacency) => adjacency,
             Resolved::Local => return self.count_drop(Some(interface), DropReason::NoRoute),
+            Resolved::Unresolved => return self.count_drop(Some(interface), DropReason::NeighbourUnresolved),
             Resolved::Drop(reason) => return self.count_drop(Some(interface), reason),
         };
         let meta = sluice_packet::Meta::blank(family, 14);

@@ -14,6 +14,8 @@ pub(super) enum Resolved {
     Adjacency(AdjacencyIndex),
     /// It is the box itself.
     Local,
+    /// To a neighbour that has been asked for and may answer soon.
+    Unresolved,
     /// It goes nowhere.
     Drop(DropReason),
 }
@@ -67,7 +69,7 @@ impl Worker {
                     State::Resolved => Resolved::Adjacency(index),
                     State::Unresolved => {
                         self.want(u16::from(adjacency.interface), ipv6, address);
-                        Resolved::Drop(DropReason::NeighbourUnresolved)
+                        Resolved::Unresolved
                     }
                     State::Failed => {
                         self.want(u16::from(adjacency.interface), ipv6, address);
@@ -77,7 +79,7 @@ impl Worker {
             }
             Some(NextHop::Connected(interface)) => {
                 self.want(interface, ipv6, address);
-                Resolved::Drop(DropReason::NeighbourUnresolved)
+                Resolved::Unresolved
             }
             Some(NextHop::Local) => Resolved::Local,
             Some(NextHop::Blackhole) => Resolved::Drop(DropReason::Blackhole),

@@ -11,26 +11,22 @@ use super::events::Sink;
 use crate::nexthop::AdjacencyIndex;
 use crate::parcel::Stage;
 
-/// Whether a packet takes a look-up result at its word. A session may have been made or deleted by an earlier packet of
-/// the batch, after the batch was looked up.
-fn unchanged(session: SessionIndex, worker: &Worker) -> bool {
-    session.is_some() && worker.engine.session(session).is_live()
-}
-
 impl Worker {
     /// A packet from inside.
     #[inline]
     pub(super) fn outbound(&mut self, packet: Packet, tuple: &OutboundTuple, session: SessionIndex) {
         self.mark(&packet, TraceStage::LookupOutbound, session.0);
-        if unchanged(session, self) {
+        if session.is_some() {
             match self.engine.established(session, Direction::Outbound, packet.meta.tcp_flags, self.now) {
                 Ok(()) => {
                     let fixed = self.engine.session(session).fixed();
+                    self.tally.established += 1;
                     self.mark(&packet, TraceStage::Established, session.0);
                     return self.forward_outbound(packet, session, &fixed);
                 }
+                // Gone since the batch was looked up, or with its rule: what comes now is a new flow.
+                Err(DropReason::NoRule | DropReason::NoBinding) => {}
                 //= conformance N64-TCP-36
-                Err(DropReason::NoRule) => {}
                 Err(reason) => return self.drop_packet(packet, reason),
             }
         }
@@ -41,14 +37,15 @@ impl Worker {
     #[inline]
     pub(super) fn inbound(&mut self, packet: Packet, tuple: &InboundTuple, session: SessionIndex) {
         self.mark(&packet, TraceStage::LookupInbound, session.0);
-        if unchanged(session, self) {
+        if session.is_some() {
             match self.engine.established(session, Direction::Inbound, packet.meta.tcp_flags, self.now) {
                 Ok(()) => {
                     let fixed = self.engine.session(session).fixed();
+                    self.tally.established += 1;
                     self.mark(&packet, TraceStage::Established, session.0);
                     return self.forward_inbound(packet, session, &fixed);
                 }
-                Err(DropReason::NoRule) => {}
+                Err(DropReason::NoRule | DropReason::NoBinding) => {}
                 Err(reason) => return self.drop_packet(packet, reason),
             }
         }
@@ -67,17 +64,6 @@ impl Worker {
             return self.drop_packet(packet, DropReason::MissBudget);
         }
         self.misses_left -= 1;
-        let again = self.find_one_outbound(tuple);
-        if again.is_some() {
-            return match self.engine.established(again, Direction::Outbound, packet.meta.tcp_flags, self.now)
-            {
-                Ok(()) => {
-                    let fixed = self.engine.session(again).fixed();
-                    self.forward_outbound(packet, again, &fixed)
-                }
-                Err(reason) => self.drop_packet(packet, reason),
-            };
-        }
         let mut probes = std::mem::take(&mut self.scratch.probes);
         let made = self.engine.new_outbound(
             tuple,
@@ -127,16 +113,6 @@ impl Worker {
             return self.drop_packet(packet, DropReason::MissBudget);
         }
         self.misses_left -= 1;
-        let again = self.find_one_inbound(tuple);
-        if again.is_some() {
-            return match self.engine.established(again, Direction::Inbound, packet.meta.tcp_flags, self.now) {
-                Ok(()) => {
-                    let fixed = self.engine.session(again).fixed();
-                    self.forward_inbound(packet, again, &fixed)
-                }
-                Err(reason) => self.drop_packet(packet, reason),
-            };
-        }
         let mut probes = std::mem::take(&mut self.scratch.probes);
         let made = self.engine.new_inbound(
             tuple,
@@ -170,6 +146,8 @@ impl Worker {
             route.outbound = AdjacencyIndex::NONE.0;
             route.inbound = AdjacencyIndex::NONE.0;
             session.set_route(route);
+        } else {
+            self.sight.counters.add(Counter::Stateless, 1);
         }
         self.mark(packet, TraceStage::NewSession, flow.session.0);
     }

@@ -90,10 +90,7 @@ impl Worker {
         }
         let interface = packet.interface;
         match self.links.punt.push(Punt { mbuf: packet.mbuf, interface }) {
-            Ok(()) => {
-                self.sight.counters.add(Counter::Punt, 1);
-                self.sight.counters.add_punt(reason, 1);
-            }
+            Ok(()) => self.sight.counters.add_punt(reason, 1),
             Err(_full) => self.count_drop(Some(interface), DropReason::PuntFull),
         }
     }

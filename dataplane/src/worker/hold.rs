@@ -1,0 +1,113 @@
+//! Packets that wait for a neighbour to answer, so that the first packet of a conversation is not lost.
+//!
+//! They are kept untranslated and go through intake again when a route or neighbour has changed; what has waited for a
+//! second, or finds no room, is dropped as `neighbour_unresolved`. While they wait the `held` gauge accounts for them.
+
+use sluice_dpdk::Mbuf;
+use sluice_nat::{TICKS_PER_SECOND, Tick};
+use sluice_packet::{DropReason, ethernet};
+use sluice_shm::Counter;
+
+use super::batch::Packet;
+use super::{BURST, Worker};
+
+/// Packets that may wait, for all neighbours of a worker together.
+const SLOTS: usize = 256;
+/// How long they may.
+const PATIENCE: u32 = TICKS_PER_SECOND;
+
+/// A waiting packet.
+struct Waiting {
+    mbuf: Mbuf,
+    interface: u16,
+    hops: u8,
+    hairpinned: bool,
+    since: Tick,
+}
+
+/// The waiting packets of a worker, oldest first.
+pub(super) struct Held {
+    packets: std::collections::VecDeque<Waiting>,
+    /// FIB generation that they were last tried with.
+    generation: u16,
+}
+
+impl Held {
+    pub(super) fn new() -> Self {
+        Self { packets: std::collections::VecDeque::with_capacity(SLOTS), generation: 0 }
+    }
+}
+
+impl Worker {
+    /// Lets a packet wait for its next hop.
+    #[cold]
+    pub(super) fn hold(&mut self, packet: Packet) {
+        // A packet that has waited once keeps its place in time by having been put back, not by starting anew.
+        let since = self.retrying.unwrap_or(self.now);
+        if self.held.packets.len() >= SLOTS || self.now.since(since) >= PATIENCE {
+            return self.drop_packet(packet, DropReason::NeighbourUnresolved);
+        }
+        if packet.is_traced() {
+            self.finish_drop(&packet, DropReason::NeighbourUnresolved);
+        }
+        if self.held.packets.is_empty() {
+            self.held.generation = self.fib_generation;
+        }
+        let Packet { mbuf, interface, hops, hairpinned, .. } = packet;
+        self.held.packets.push_back(Waiting { mbuf, interface, hops, hairpinned, since });
+        self.sight.counters.set(Counter::Held, self.held.packets.len() as u64);
+    }
+
+    /// Tries waiting packets again when neighbours have changed, and drops those that waited too long.
+    pub(super) fn look_after_held(&mut self) {
+        if self.held.packets.is_empty() {
+            return;
+        }
+        while self.held.packets.front().is_some_and(|oldest| self.now.since(oldest.since) >= PATIENCE) {
+            if let Some(waiting) = self.held.packets.pop_front() {
+                self.sight.counters.set(Counter::Held, self.held.packets.len() as u64);
+                drop(waiting.mbuf);
+                self.count_drop(Some(waiting.interface), DropReason::NeighbourUnresolved);
+            }
+        }
+        if self.held.generation == self.fib_generation {
+            return;
+        }
+        self.held.generation = self.fib_generation;
+        let waiting = self.held.packets.len();
+        let mut batch = std::mem::take(&mut self.scratch.batch);
+        for turn in 0..waiting {
+            let Some(packet) = self.held.packets.pop_front() else { break };
+            self.sight.counters.set(Counter::Held, self.held.packets.len() as u64);
+            match ethernet::link(packet.mbuf.data()) {
+                Ok(link) => {
+                    self.enter(
+                        packet.mbuf,
+                        link,
+                        packet.interface,
+                        packet.hops,
+                        packet.hairpinned,
+                        &mut batch,
+                    );
+                }
+                Err(reason) => self.count_drop(Some(packet.interface), reason),
+            }
+            let next = self.held.packets.front().filter(|_| turn + 1 < waiting).map(|next| next.since);
+            if batch.len() == BURST || next != Some(packet.since) {
+                self.retrying = Some(packet.since);
+                self.process(&mut batch);
+                self.retrying = None;
+            }
+        }
+        self.scratch.batch = batch;
+    }
+
+    /// Drops all that wait: the worker ends.
+    pub(super) fn drop_held(&mut self) {
+        while let Some(waiting) = self.held.packets.pop_front() {
+            drop(waiting.mbuf);
+            self.count_drop(Some(waiting.interface), DropReason::NeighbourUnresolved);
+        }
+        self.sight.counters.set(Counter::Held, 0);
+    }
+}
