@@ -226,14 +226,14 @@ pub(super) fn write_accounting(arrived: u64, ended: u64, out: &mut Output) -> Re
 }
 
 fn write_control(control: &api::Status, out: &mut Output) -> Result<(), CliError> {
+    let file = control.file.as_ref().map(|f| format!(" of {f}")).unwrap_or_default();
     let applied = match (control.generation, control.pending) {
         (0, _) => "no configuration".to_owned(),
-        (n, true) => format!("generation {n} {YELLOW}waits for a dataplane{PLAIN}"),
-        (n, false) => format!("generation {n}"),
+        (n, true) => format!("generation {n}{file} {YELLOW}waits for a dataplane{PLAIN}"),
+        (n, false) => format!("generation {n}{file}"),
     };
-    let file = control.file.as_ref().map(|f| format!(" of {f}")).unwrap_or_default();
     out.line(format!(
-        "{BOLD}control{PLAIN}    {GREEN}running{PLAIN}, pid {}, up {}, {applied}{file}",
+        "{BOLD}control{PLAIN}    {GREEN}running{PLAIN}, pid {}, up {}, {applied}",
         control.pid,
         span(control.uptime)
     ))?;

@@ -97,7 +97,7 @@ pub fn load(file: &str, source: &str) -> Result<Checked, ConfigError> {
     let (problems, mut warnings) = sink.into_parts();
     match config {
         Some(config) if problems.is_empty() => {
-            warnings.sort_by(|a, b| a.at.cmp(&b.at));
+            warnings.sort_by_key(|warning| warning.at);
             Ok(Checked { config, warnings })
         }
         _ => Err(failed(problems)),

@@ -88,7 +88,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(crate) fn new(file: &str, source: &str, mut problems: Vec<Problem>) -> Self {
-        problems.sort_by(|a, b| a.at.cmp(&b.at));
+        problems.sort_by_key(|problem| problem.at);
         problems.dedup();
         Self { file: file.to_owned(), lines: quoted_lines(source, &problems), problems }
     }
