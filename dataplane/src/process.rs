@@ -635,8 +635,8 @@ fn check(snapshot: &Snapshot) -> Result<(), ApplyError> {
     if snapshot.interfaces.iter().any(|spec| usize::from(spec.port) >= snapshot.ports.len()) {
         return refuse("an interface names a port that does not exist");
     }
-    if snapshot.interfaces.iter().any(|spec| spec.mtu < 1280 || spec.mtu > 9216) {
-        return refuse("an interface's MTU is not between 1280 and 9216");
+    if snapshot.interfaces.iter().any(|spec| spec.mtu < 1280 || spec.mtu > 9600) {
+        return refuse("an interface's MTU is not between 1280 and 9600");
     }
     if snapshot.sessions == 0 {
         return refuse("a session table without sessions");

@@ -22,7 +22,7 @@ const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000 };
 /// Packets taken from one source before the next has its turn.
 const TURN: usize = 64;
 /// Bytes of the largest frame that a twin sends.
-const FRAME: usize = 9216 + 18;
+const FRAME: usize = 9600 + 18;
 
 /// A twin and the worker that sends for it.
 pub struct Twin {

@@ -84,13 +84,8 @@ pub(crate) fn workers(section: Option<Cursor<'_>>) -> Vec<u16> {
     let Some(cursor) = cores else { return Vec::new() };
     let mut cores = Vec::new();
     for item in cursor.items("cores") {
-        for core in item.scalar("cores such as 2-5", value::cores).unwrap_or_default() {
-            if cores.contains(&core) {
-                item.error(format!("core {core} is named twice; a worker has a core of its own"));
-                return cores;
-            }
-            cores.push(core);
-        }
+        // A core may be named again: its workers then take turns, which is how a small machine tries many workers.
+        cores.extend(item.scalar("cores such as 2-5", value::cores).unwrap_or_default());
     }
     if cores.len() > MAX_WORKERS {
         cursor.error(format!("expected at most {MAX_WORKERS} cores, found {}", cores.len()));

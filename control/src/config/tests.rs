@@ -119,7 +119,6 @@ const MISTAKES: &[(&str, &str, &str, (u32, u32), &str, &str)] = &[
     ("vlan", "vlan: 100", "vlan: 4095", (8, 11), "expected a number from 1 to 4094", ""),
     ("same port twice", "vlan: 200", "vlan: 100", (12, 22), "VLAN 100 of `pci:0000:01:00.0` is already interface `outside` (line 7)", "`vlan`"),
     ("subnet twice", "192.0.2.2/30,", "10.0.0.2/24,", (9, 17), "overlaps 10.0.0.1/24 of interface `inside`", "every subnet"),
-    ("core twice", "[2, 4-5]", "[2, 2-5]", (13, 23), "core 2 is named twice", ""),
     ("cores", "[2, 4-5]", "two", (13, 19), "cores such as 2", ""),
     ("host bits", "198.51.100.0/30]", "198.51.100.1/30]", (15, 24), "a prefix without host bits", "write `198.51.100.0/30`"),
     ("no prefix in a pool", "[198.51.100.0/30]", "[]", (15, 23), "at least one IPv4 prefix", "without an address"),
@@ -165,6 +164,12 @@ const MISTAKES: &[(&str, &str, &str, (u32, u32), &str, &str)] = &[
     ("bgp", "sessions: 2M", "bgp: { local-as: 64513 }", (34, 1), "`bgp` is not in this release", "BIRD or FRR"),
     ("list in place of a mapping", "workers: { cores: [2, 4-5] }", "workers: [2, 4-5]", (13, 10), "a mapping with the keys of workers, found a list", ""),
 ];
+
+#[test]
+fn workers_may_share_cores() {
+    let source = BORDER.replace("[2, 4-5]", "[0, 1, 0-1]");
+    assert_eq!(good(&source).cores, [0, 1, 0, 1]);
+}
 
 #[test]
 fn every_mistake_has_its_place_and_its_remedy() {
