@@ -72,12 +72,16 @@ gateway_stop() {
 
 not() { ! "$@"; }
 
-# Packets in flight are counted on one side only for a moment; at rest every packet is accounted for.
+# Packets in flight are counted on one side only for a moment; at rest every packet is accounted for, on every
+# thread: the workers', the main and the punt thread. Prints those that are not.
 accounts_balance() {
-    sluice counters --json | jq -e '
-        def sum(names): . as $t | [names[] | $t[.] // 0] | add;
-        [.threads[]
-            | (.totals | sum(["rx_packets", "handoff_in", "generated", "fragments_made", "injected"]))
-            == ((.totals | sum(["tx_packets", "punt", "handoff_out", "absorbed", "held"])) + ([.drops[]] | add))]
-        | length > 0 and all'
+    local threads thread counters open=''
+    threads=$(sluice status --json | jq -e ".dataplane.workers + 2") || return 1
+    for ((thread = 0; thread < threads; thread++)); do
+        counters=$(sluice counters --worker "$thread" --json) || return 1
+        open+=$(jq -r 'select(.accounting.balanced | not)
+            | "\(.thread): \(.accounting.arrived) packets arrived or were made, \(.accounting.ended) ended\n"' <<<"$counters")
+    done
+    [[ -z $open ]] || printf '%s\n' "$open"
+    [[ -z $open ]]
 }

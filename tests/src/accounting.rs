@@ -31,12 +31,10 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Reads what `sluice counters --json` writes.
-    pub fn parse(document: &Value) -> Result<Self> {
-        let list =
-            document["threads"].as_array().with_context(|| format!("no list of threads in {document}"))?;
-        let threads = list.iter().map(Thread::parse).collect::<Result<Vec<_>>>()?;
-        ensure!(!threads.is_empty(), "no thread in {document}");
+    /// From what `sluice counters --worker N --json` writes, one document a thread.
+    pub fn parse(documents: &[Value]) -> Result<Self> {
+        let threads = documents.iter().map(|document| Thread::parse(&document["counters"])).collect::<Result<Vec<_>>>()?;
+        ensure!(!threads.is_empty(), "no thread counts anything");
         Ok(Self { threads })
     }
 
@@ -125,11 +123,11 @@ impl Thread {
 mod tests {
     use super::*;
 
-    fn document(tx: u64) -> Value {
-        serde_json::json!({ "threads": [{
+    fn document(tx: u64) -> [Value; 1] {
+        [serde_json::json!({ "counters": {
             "totals": { "rx_packets": 10, "injected": 1, "tx_packets": tx, "punt": 2, "loops": 99 },
             "drops": { "no_route": 3 }, "punts": { "arp": 2 },
-        }] })
+        } })]
     }
 
     #[test]
