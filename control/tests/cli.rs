@@ -1,5 +1,7 @@
 //! The real `sluice`, without a daemon.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy does not take for tests")]
+
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -2,6 +2,8 @@
 //!
 //! Needs root: the daemon makes TAP interfaces.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy does not take for tests")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -105,17 +107,18 @@ impl Gateway {
         both(&output)
     }
 
+    /// Exit code of the daemon after a signal.
     fn signal(&mut self, signal: &str) -> i32 {
-        let mut child = self.daemon.take().unwrap();
+        let child = self.daemon.as_mut().unwrap();
         Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(10) {
             if let Some(status) = child.try_wait().unwrap() {
+                self.daemon = None;
                 return status.code().unwrap_or(-1);
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        child.kill().unwrap();
         panic!("it does not end: {}", self.log());
     }
 }

@@ -101,9 +101,11 @@ fn every_key_is_understood() {
     assert_eq!(config.gateways().len(), 2);
 }
 
-/// Mistakes: what is replaced in the border file by what; line, column, words of the message, words of the hint.
+/// Name, what is replaced in the border file by what, line and column, words of the message, words of the hint.
+type Mistake = (&'static str, &'static str, &'static str, (u32, u32), &'static str, &'static str);
+
 #[rustfmt::skip]
-const MISTAKES: &[(&str, &str, &str, (u32, u32), &str, &str)] = &[
+const MISTAKES: &[Mistake] = &[
     ("unknown key", "pools:\n", "pols:\n", (14, 1), "unknown key `pols`, did you mean `pools`?", ""),
     ("unknown key in a mapping", "mtu: 9000", "mtus: 9000", (5, 5), "unknown key `mtus`, did you mean `mtu`?", ""),
     ("unknown key unlike any", "mtu: 9000", "colour: red", (5, 5), "unknown key `colour` in an interface", "`device`"),
@@ -167,7 +169,7 @@ const MISTAKES: &[(&str, &str, &str, (u32, u32), &str, &str)] = &[
 
 #[test]
 fn workers_may_share_cores() {
-    let source = BORDER.replace("[2, 4-5]", "[0, 1, 0-1]");
+    let source = BORDER.replace("2h4m", "3h").replace("[2, 4-5]", "[0, 1, 0-1]");
     assert_eq!(good(&source).cores, [0, 1, 0, 1]);
 }
 
@@ -202,7 +204,7 @@ fn every_mistake_has_its_place_and_its_remedy() {
 fn all_mistakes_are_reported_at_once_in_the_order_of_lines() {
     let source = BORDER
         .replace("mtu: 9000", "mtu: 1")
-        .replace("[2, 4-5]", "[2, 2]")
+        .replace("[2, 4-5]", "[2, two]")
         .replace("block-size: 512", "block-size: 513")
         .replace("udp: 5m", "udp: 5");
     let error = load("t.yaml", &source).unwrap_err();
