@@ -83,24 +83,31 @@ pub struct Adjacency {
     pub interface: u8,
     /// What is known.
     pub state: State,
+    /// Whether it is an IPv6 neighbour.
+    pub ipv6: bool,
 }
+
+/// Bit of the last byte that says IPv6.
+const IPV6: u8 = 0x80;
 
 impl Adjacency {
     /// In one word: the MAC in the low 48 bits, then interface and state.
     fn pack(self) -> u64 {
         let [a, b, c, d, e, f] = self.mac;
-        u64::from_le_bytes([a, b, c, d, e, f, self.interface, self.state as u8])
+        let ipv6 = if self.ipv6 { IPV6 } else { 0 };
+        u64::from_le_bytes([a, b, c, d, e, f, self.interface, self.state as u8 | ipv6])
     }
 
     #[inline]
     fn unpack(word: u64) -> Self {
         let [a, b, c, d, e, f, interface, state] = word.to_le_bytes();
-        let state = match state {
+        let ipv6 = state & IPV6 != 0;
+        let state = match state & !IPV6 {
             1 => State::Resolved,
             2 => State::Failed,
             _ => State::Unresolved,
         };
-        Self { mac: [a, b, c, d, e, f], interface, state }
+        Self { mac: [a, b, c, d, e, f], interface, state, ipv6 }
     }
 }
 
@@ -108,6 +115,8 @@ impl Adjacency {
 #[derive(Debug)]
 pub struct AdjacencyTable {
     entries: Vec<AtomicU64>,
+    /// Network addresses, high and low half; written once, before a FIB names the adjacency.
+    addresses: Vec<[AtomicU64; 2]>,
 }
 
 impl Default for AdjacencyTable {
@@ -119,7 +128,25 @@ impl Default for AdjacencyTable {
 impl AdjacencyTable {
     /// A table in which every entry is unresolved on interface 0.
     pub fn new() -> Self {
-        Self { entries: (0..MAX_ADJACENCIES).map(|_| AtomicU64::new(0)).collect() }
+        Self {
+            entries: (0..MAX_ADJACENCIES).map(|_| AtomicU64::new(0)).collect(),
+            addresses: (0..MAX_ADJACENCIES).map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect(),
+        }
+    }
+
+    /// The neighbour's network address; IPv4 in the low 32 bits.
+    pub fn address(&self, index: AdjacencyIndex) -> u128 {
+        self.addresses.get(usize::from(index.0)).map_or(0, |[high, low]| {
+            u128::from(high.load(Ordering::Relaxed)) << 64 | u128::from(low.load(Ordering::Relaxed))
+        })
+    }
+
+    /// Names a new adjacency's neighbour: main thread only.
+    pub fn set_address(&self, index: AdjacencyIndex, address: u128) {
+        if let Some([high, low]) = self.addresses.get(usize::from(index.0)) {
+            high.store((address >> 64) as u64, Ordering::Relaxed);
+            low.store(address as u64, Ordering::Relaxed);
+        }
     }
 
     /// The adjacency with a number. Numbers come from the FIB of the same generation.
@@ -157,9 +184,12 @@ mod tests {
     #[test]
     fn an_adjacency_is_one_word() {
         let table = AdjacencyTable::new();
-        let adjacency = Adjacency { mac: [2, 0, 0, 1, 2, 0xff], interface: 7, state: State::Resolved };
+        let adjacency =
+            Adjacency { mac: [2, 0, 0, 1, 2, 0xff], interface: 7, state: State::Resolved, ipv6: true };
         table.set(AdjacencyIndex(9), adjacency);
         assert_eq!(table.get(AdjacencyIndex(9)), adjacency);
+        table.set_address(AdjacencyIndex(9), 7 << 64 | 9);
+        assert_eq!(table.address(AdjacencyIndex(9)), 7 << 64 | 9);
         assert_eq!(table.get(AdjacencyIndex(10)).state, State::Unresolved);
         assert_eq!(table.get(AdjacencyIndex::NONE).state, State::Unresolved);
     }

@@ -148,7 +148,7 @@ impl Router {
     /// If a table is full; nothing else changed then.
     pub fn set(&mut self, neighbour: Neighbour, mac: [u8; 6], state: State) -> Result<(), RouterError> {
         let index = self.adjacency(neighbour)?;
-        self.adjacencies.set(index, Adjacency { mac, interface: neighbour.interface as u8, state });
+        self.adjacencies.set(index, adjacency(neighbour, mac, state));
         let on_link = self.subnets.iter().any(|&(interface, ipv6, prefix, len)| {
             let bits = if ipv6 { 128 } else { 32 };
             interface == neighbour.interface
@@ -166,8 +166,7 @@ impl Router {
     /// Forgets a neighbour. A gateway becomes unresolved; a host on the link is asked for again by its next packet.
     pub fn delete(&mut self, neighbour: Neighbour) {
         let Some(&index) = self.known.get(&neighbour) else { return };
-        let interface = neighbour.interface as u8;
-        self.adjacencies.set(index, Adjacency { mac: [0; 6], interface, state: State::Unresolved });
+        self.adjacencies.set(index, adjacency(neighbour, [0; 6], State::Unresolved));
         if !self.gateways.contains_key(&neighbour) && !self.is_local(neighbour) {
             if neighbour.ipv6 {
                 if let Ok(prefix) = Prefix6::new(neighbour.address, 128) {
@@ -204,8 +203,8 @@ impl Router {
         }
         let index = AdjacencyIndex(self.next);
         self.next += 1;
-        let interface = neighbour.interface as u8;
-        self.adjacencies.set(index, Adjacency { mac: [0; 6], interface, state: State::Unresolved });
+        self.adjacencies.set_address(index, neighbour.address);
+        self.adjacencies.set(index, adjacency(neighbour, [0; 6], State::Unresolved));
         self.known.insert(neighbour, index);
         Ok(index)
     }
@@ -225,6 +224,11 @@ impl Router {
     fn changed(&self) {
         self.generation.fetch_add(1, Ordering::Release);
     }
+}
+
+/// What the table says of a neighbour.
+fn adjacency(neighbour: Neighbour, mac: [u8; 6], state: State) -> Adjacency {
+    Adjacency { mac, interface: neighbour.interface as u8, state, ipv6: neighbour.ipv6 }
 }
 
 #[cfg(test)]

@@ -68,11 +68,11 @@ impl Worker {
                 match adjacency.state {
                     State::Resolved => Resolved::Adjacency(index),
                     State::Unresolved => {
-                        self.want(u16::from(adjacency.interface), ipv6, address);
+                        self.want_adjacency(index);
                         Resolved::Unresolved
                     }
                     State::Failed => {
-                        self.want(u16::from(adjacency.interface), ipv6, address);
+                        self.want_adjacency(index);
                         Resolved::Drop(DropReason::NeighbourFailed)
                     }
                 }
@@ -87,8 +87,14 @@ impl Worker {
         }
     }
 
-    /// Asks control to have the kernel resolve a neighbour. The address is the packet's destination: control, which
-    /// knows the routes, asks for the gateway instead where there is one.
+    /// Asks for the neighbour of an adjacency.
+    fn want_adjacency(&mut self, index: AdjacencyIndex) {
+        let table = &self.setup.routes.adjacencies;
+        let (adjacency, address) = (table.get(index), table.address(index));
+        self.want(u16::from(adjacency.interface), adjacency.ipv6, address);
+    }
+
+    /// Asks control to have the kernel resolve a neighbour.
     fn want(&mut self, interface: u16, ipv6: bool, address: u128) {
         if !self.wanted.may_ask(address, self.now) {
             return;
