@@ -110,6 +110,7 @@ fn end(packet: &TracedPacket) -> String {
             format!("{YELLOW}to the kernel: {reason}{PLAIN}  {DIM}{help}{PLAIN}")
         }
         "hand-off" => format!("handed to worker {reason}"),
+        "held" => "waits for its next hop to be resolved".to_owned(),
         other => format!("end: {other}"),
     }
 }

@@ -117,6 +117,7 @@ impl Daemon {
             Some(TraceEnd::Punt(reason)) => ("punt", Some(reason.name().to_owned())),
             Some(TraceEnd::Drop(reason)) => ("drop", Some(reason.name().to_owned())),
             Some(TraceEnd::HandOff(worker)) => ("hand-off", Some(worker.to_string())),
+            Some(TraceEnd::Held) => ("held", None),
             None => ("unknown", None),
         };
         TracedPacket {

@@ -48,7 +48,7 @@ impl Worker {
             return self.drop_packet(packet, DropReason::NeighbourUnresolved);
         }
         if packet.is_traced() {
-            self.finish_drop(&packet, DropReason::NeighbourUnresolved);
+            self.finish_held(&packet);
         }
         if self.held.packets.is_empty() {
             self.held.generation = self.fib_generation;

@@ -111,6 +111,11 @@ impl Worker {
         self.finish(packet, TraceEnd::HandOff(worker), None);
     }
 
+    #[cold]
+    pub(super) fn finish_held(&mut self, packet: &Packet) {
+        self.finish(packet, TraceEnd::Held, None);
+    }
+
     fn finish(&mut self, packet: &Packet, end: TraceEnd, interface: Option<u16>) {
         let Some(mut record) = self.tracer.slots.get_mut(usize::from(packet.trace)).and_then(Option::take)
         else {

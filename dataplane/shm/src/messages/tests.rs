@@ -210,6 +210,7 @@ fn a_trace_record_tells_the_way_of_a_packet() {
     for end in [
         TraceEnd::Transmit,
         TraceEnd::HandOff(3),
+        TraceEnd::Held,
         TraceEnd::Drop(DropReason::InterfaceGone),
         TraceEnd::Punt(PuntReason::Arp),
     ] {

@@ -105,6 +105,8 @@ pub enum TraceEnd {
     Drop(DropReason),
     /// Handed to another worker, by number.
     HandOff(u8),
+    /// Waits for its next hop to be resolved; it is taken up again, as another record, or dropped.
+    Held,
 }
 
 impl TraceEnd {
@@ -114,6 +116,7 @@ impl TraceEnd {
             Self::Punt(reason) => (2, reason.index() as u8),
             Self::Drop(reason) => (3, reason.index() as u8),
             Self::HandOff(worker) => (4, worker),
+            Self::Held => (5, 0),
         }
     }
 
@@ -123,6 +126,7 @@ impl TraceEnd {
             2 => PuntReason::from_index(reason.into()).map(Self::Punt),
             3 => DropReason::from_index(reason.into()).map(Self::Drop),
             4 => Some(Self::HandOff(reason)),
+            5 => Some(Self::Held),
             _ => None,
         }
     }
@@ -253,7 +257,7 @@ impl Message for TraceRecord {
             return Err(MessageError::Field { field: "stage", value: mark.stage.into(), most });
         }
         if wire.end != 0 && wire.end().is_none() {
-            return Err(MessageError::Field { field: "end", value: wire.end.into(), most: 4 });
+            return Err(MessageError::Field { field: "end", value: wire.end.into(), most: 5 });
         }
         Ok(*wire)
     }
