@@ -1,0 +1,194 @@
+//! The engine on packets: read the headers, classify, look up, take note, translate.
+//!
+//! What a worker does besides is left out: source checks, routes, MTU, counters, and the driver.
+
+use std::hint::black_box;
+
+use sluice_nat::{Direction, InboundTuple, Kind, Outbound, OutboundTuple, Protocol, SessionIndex, Tick};
+use sluice_packet::{Family, Meta, link, parse};
+
+use crate::frames::{self, Buffer, HEADROOM};
+use crate::hardware::prefetch;
+use crate::meter::{BATCH, RING, Workload};
+use crate::{Population, Random, rewrite};
+
+/// Translates packets of one direction.
+#[derive(Debug)]
+pub struct Whole {
+    direction: Direction,
+    ring: Vec<Buffer>,
+    scratch: Scratch,
+    random: Random,
+}
+
+/// Kept between batches, as a worker keeps it.
+#[derive(Debug)]
+struct Scratch {
+    metas: Vec<Meta>,
+    outbound: Vec<OutboundTuple>,
+    inbound: Vec<InboundTuple>,
+    identification: u16,
+}
+
+impl Whole {
+    /// Packets of a direction.
+    pub fn new(direction: Direction) -> Self {
+        Self {
+            direction,
+            ring: vec![Buffer::default(); RING],
+            scratch: Scratch {
+                metas: Vec::with_capacity(BATCH),
+                outbound: Vec::with_capacity(BATCH),
+                inbound: Vec::with_capacity(BATCH),
+                identification: 0,
+            },
+            random: Random::new(0x7768_6f6c),
+        }
+    }
+}
+
+impl Workload for Whole {
+    type State = Population;
+
+    fn fill(&mut self, population: &Population) {
+        for buffer in &mut self.ring {
+            let flow = self.random.below(population.sessions());
+            frames::write(population, self.direction, flow, buffer);
+        }
+    }
+
+    fn pass(&mut self, population: &mut Population, now: Tick) -> u64 {
+        let len = frames::len(frames::family(population.kind, self.direction));
+        let mut handled = 0;
+        for batch in self.ring.as_chunks_mut::<BATCH>().0 {
+            for buffer in batch.iter() {
+                prefetch(&buffer.0[HEADROOM]);
+            }
+            handled += match self.direction {
+                Direction::Outbound => outbound(population, batch, len, &mut self.scratch, now),
+                Direction::Inbound => inbound(population, batch, len, &mut self.scratch, now),
+            };
+        }
+        handled
+    }
+}
+
+/// Reads the headers of a frame.
+#[inline(always)]
+fn read(buffer: &Buffer, len: usize) -> Option<Meta> {
+    let frame = &buffer.0[HEADROOM..HEADROOM + len];
+    parse(frame, &link(frame).ok()?).ok()
+}
+
+/// Handles a batch from inside. Stops at a packet that it cannot classify: there is none, and the meter would see it.
+#[inline(always)]
+fn outbound(
+    population: &mut Population,
+    batch: &mut [Buffer; BATCH],
+    len: usize,
+    scratch: &mut Scratch,
+    now: Tick,
+) -> u64 {
+    scratch.metas.clear();
+    scratch.outbound.clear();
+    for buffer in batch.iter() {
+        let Some(meta) = read(buffer, len) else { return 0 };
+        let class = match meta.family {
+            Family::V6 => population.config.outbound_v6(meta.source, meta.destination, 0),
+            Family::V4 => population.config.outbound_v4(meta.source as u32, meta.destination as u32, 0),
+        };
+        let Outbound::Translate { kind_realm, prefix64, remote } = class else { return 0 };
+        scratch.outbound.push(OutboundTuple {
+            kind_realm,
+            protocol: Protocol::Udp,
+            inside: meta.source,
+            inside_port: meta.source_port,
+            remote,
+            remote_port: meta.destination_port,
+            prefix64,
+        });
+        scratch.metas.push(meta);
+    }
+    let mut found = [SessionIndex::NONE; BATCH];
+    population.engine.find_outbound(&scratch.outbound, &mut found);
+    let mut handled = 0;
+    for ((buffer, meta), session) in batch.iter_mut().zip(&scratch.metas).zip(found) {
+        if !session.is_some()
+            || population.engine.established(session, Direction::Outbound, meta.tcp_flags, now).is_err()
+        {
+            continue;
+        }
+        let fixed = population.engine.session(session).fixed();
+        scratch.identification = scratch.identification.wrapping_add(1);
+        let Some(rewrite) = rewrite::outbound(&population.config, meta, &fixed, scratch.identification)
+        else {
+            continue;
+        };
+        handled += u64::from(black_box(rewrite::translate(buffer, meta, Family::V4, &rewrite)).is_ok());
+    }
+    handled
+}
+
+/// Handles a batch from outside.
+#[inline(always)]
+fn inbound(
+    population: &mut Population,
+    batch: &mut [Buffer; BATCH],
+    len: usize,
+    scratch: &mut Scratch,
+    now: Tick,
+) -> u64 {
+    scratch.metas.clear();
+    scratch.inbound.clear();
+    for buffer in batch.iter() {
+        let Some(meta) = read(buffer, len) else { return 0 };
+        let external = meta.destination as u32;
+        if !population.config.is_external(external) {
+            return 0;
+        }
+        scratch.inbound.push(InboundTuple {
+            protocol: Protocol::Udp,
+            external,
+            external_port: meta.destination_port,
+            remote: meta.source as u32,
+            remote_port: meta.source_port,
+        });
+        scratch.metas.push(meta);
+    }
+    let mut found = [SessionIndex::NONE; BATCH];
+    population.engine.find_inbound(&scratch.inbound, &mut found);
+    let mut handled = 0;
+    for ((buffer, meta), session) in batch.iter_mut().zip(&scratch.metas).zip(found) {
+        if !session.is_some()
+            || population.engine.established(session, Direction::Inbound, meta.tcp_flags, now).is_err()
+        {
+            continue;
+        }
+        let fixed = population.engine.session(session).fixed();
+        let Some(rewrite) = rewrite::inbound(&population.config, &fixed) else { continue };
+        let to = if fixed.kind_realm.kind() == Some(Kind::Nat64) { Family::V6 } else { Family::V4 };
+        handled += u64::from(black_box(rewrite::translate(buffer, meta, to, &rewrite)).is_ok());
+    }
+    handled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::START;
+
+    #[test]
+    fn all_packets_are_translated() {
+        for kind in [Kind::Nat64, Kind::Nat44] {
+            let mut population = Population::new(kind, 3000).unwrap();
+            for direction in [Direction::Outbound, Direction::Inbound] {
+                let mut whole = Whole::new(direction);
+                whole.fill(&population);
+                assert_eq!(whole.pass(&mut population, START.after(1)), RING as u64);
+                // A ring that was handled holds other packets until it is filled again.
+                let again = whole.pass(&mut population, START.after(1));
+                assert_ne!(again, RING as u64);
+            }
+        }
+    }
+}
