@@ -33,7 +33,10 @@ pub struct Counters {
 impl Counters {
     /// From what `sluice counters --worker N --json` writes, one document a thread.
     pub fn parse(documents: &[Value]) -> Result<Self> {
-        let threads = documents.iter().map(|document| Thread::parse(&document["counters"])).collect::<Result<Vec<_>>>()?;
+        let threads = documents
+            .iter()
+            .map(|document| Thread::parse(&document["counters"]))
+            .collect::<Result<Vec<_>>>()?;
         ensure!(!threads.is_empty(), "no thread counts anything");
         Ok(Self { threads })
     }

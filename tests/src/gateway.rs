@@ -123,9 +123,11 @@ impl<'lab> Gateway<'lab> {
     /// All counters now, thread by thread: the workers', then those of the main and the punt thread.
     pub fn counters(&self) -> Result<Counters> {
         let status = self.json(&["status"])?;
-        let workers = status["dataplane"]["workers"].as_u64().with_context(|| format!("no workers in {status}"))?;
-        let threads: Result<Vec<Value>> =
-            (0..workers + 2).map(|thread| self.json(&["counters", "--worker", &thread.to_string()])).collect();
+        let workers =
+            status["dataplane"]["workers"].as_u64().with_context(|| format!("no workers in {status}"))?;
+        let threads: Result<Vec<Value>> = (0..workers + 2)
+            .map(|thread| self.json(&["counters", "--worker", &thread.to_string()]))
+            .collect();
         Counters::parse(&threads?)
     }
 

@@ -68,7 +68,7 @@ impl Site {
         Self { device, workers, ..Self::default() }
     }
 
-    /// The file's text.
+    /// The file's text. NAT64 serves the lower half of the inside link only, so that there are hosts on the link that it does not serve.
     pub fn yaml(&self) -> String {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let cores: Vec<String> = (0..self.workers).map(|worker| (worker % cores).to_string()).collect();
@@ -89,7 +89,7 @@ workers: {{ cores: [{cores}] }}
 pools:
   public: {{ prefixes: [{pool}], ports: {ports} }}
 nat64:
-  - {{ prefix: 2001:db8:64::/96, sources: [2001:db8:501::/64], pool: public, filtering: {filtering} }}
+  - {{ prefix: 2001:db8:64::/96, sources: [2001:db8:501::/65], pool: public, filtering: {filtering} }}
 nat44:
   - {{ sources: [10.0.0.0/24], pool: public, filtering: {filtering} }}
 routes:

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use sluice_tests::checks::{PORT, errors, nat44, nat64, refused, run_all, server4, server6, with_gateway};
+use sluice_tests::checks::{
+    PORT, box_itself, errors, nat44, nat64, refused, run_all, server4, server6, with_gateway,
+};
 use sluice_tests::service::Service;
 use sluice_tests::site::Site;
 use sluice_tests::traffic::{ask, datagrams, echo_once, echo_stream, exchange, seen_as, upload};
@@ -97,6 +99,9 @@ fn address_dependent_filtering() -> Result<()> {
 fn narrow_inside() -> Result<()> {
     let site = Site { inside_mtu: 1400, ..Site::default() };
     with_gateway(&site, |scene| {
+        for client in ["client4", "client6"] {
+            scene.lab.host(client).ip(&["link", "set", "eth0", "mtu", "1400"])?;
+        }
         run_all(scene, &[("MSS", |scene| errors::mss_clamped(scene, 1400)), ("nat64 bulk", nat64::bulk)])
     })
 }
@@ -111,6 +116,7 @@ fn masquerade() -> Result<()> {
             seen.ip().to_string() == "192.0.2.2" && (32768..61000).contains(&seen.port()),
             "seen as {seen}"
         );
+        box_itself::route_of_the_box(scene)?;
         let local: SocketAddr = "192.0.2.2:2200".parse()?;
         let _service = Service::start(scene.lab.host("gw"), local)?;
         upload(scene.lab.host("server4"), local, 100_000)

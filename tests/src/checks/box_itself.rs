@@ -10,6 +10,7 @@ use crate::traffic::{download, seen_as, upload};
 
 /// The box answers ping on every address, asked from both sides; ARP and neighbour discovery are answered before that.
 pub fn ping(scene: &Scene) -> Result<()> {
+    route_of_the_box(scene)?;
     for (host, address) in [
         ("client6", "2001:db8:501::1"),
         ("client4", "10.0.0.1"),
@@ -22,6 +23,12 @@ pub fn ping(scene: &Scene) -> Result<()> {
         host.exec(&["ping", "-c", "2", "-i", "0.1", "-W", "2", address])
             .with_context(|| format!("{} to {address}", host.name()))?;
     }
+    Ok(())
+}
+
+/// The box's own way to the rest of the world, as on any host: packets that the kernel sends follow the kernel's routes.
+pub fn route_of_the_box(scene: &Scene) -> Result<()> {
+    scene.lab.host("gw").ip(&["route", "replace", "default", "via", "192.0.2.1", "dev", "outside"])?;
     Ok(())
 }
 

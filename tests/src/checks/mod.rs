@@ -86,7 +86,7 @@ pub fn web_server(lab: &Lab) -> anyhow::Result<crate::process::Process> {
     let directory = lab.directory();
     let config = directory.join("nginx.conf");
     let mut text = format!(
-        "user root; worker_processes 1; daemon off; error_log stderr; pid {}/nginx.pid;\nevents {{}}\nhttp {{ access_log off;\n",
+        "user root; master_process off; daemon off; error_log stderr; pid {}/nginx.pid;\nevents {{}}\nhttp {{ access_log off;\n",
         directory.display()
     );
     for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {

@@ -89,16 +89,20 @@ pub fn source_in_prefix(scene: &Scene) -> Result<()> {
     result
 }
 
-/// A source that no rule serves is not translated.
+/// A host on the inside link that no rule serves: not translated, one named drop, and at most an ICMP error comes back.
 pub fn foreign_source(scene: &Scene) -> Result<()> {
     let client = scene.lab.host("client6");
-    let source = "2001:db8:502::9";
-    client.ip(&["address", "add", &format!("{source}/128"), "dev", "eth0", "nodad"])?;
+    let source = "2001:db8:501:0:8000::9";
+    client.ip(&["address", "add", &format!("{source}/64"), "dev", "eth0", "nodad"])?;
+    // The box knows the host before, so that nothing waits for neighbour discovery when the ICMP error goes back.
+    client.exec(&["ping", "-c", "2", "-i", "0.2", "-W", "2", "-I", source, "2001:db8:501::1"])?;
     let result = drops_exactly(scene, &[("no_rule", 1)], || {
         let socket = datagrams(client, format!("[{source}]:0").parse()?, server6())?;
-        expect_silence(&socket, b"foreign")
+        socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+        ensure!(exchange(&socket, b"foreign").is_err(), "a foreign source was served");
+        Ok(())
     });
-    client.ip(&["address", "del", &format!("{source}/128"), "dev", "eth0"])?;
+    client.ip(&["address", "del", &format!("{source}/64"), "dev", "eth0"])?;
     result
 }
 
