@@ -57,12 +57,7 @@ impl Counters {
         Ok(values.with_context(|| format!("no counter {name}"))?.iter().sum())
     }
 
-    /// All packet counters, to see whether anything still moves.
-    pub fn packets(&self) -> Vec<(u64, u64)> {
-        self.threads.iter().map(Thread::balance).collect()
-    }
-
-    /// An error unless every thread's account balances.
+    /// An error unless every thread's account balances and what one thread handed over another took.
     pub fn balanced(&self) -> Result<()> {
         for (number, thread) in self.threads.iter().enumerate() {
             let (left, right) = thread.balance();
@@ -128,7 +123,8 @@ mod tests {
 
     fn document(tx: u64) -> [Value; 1] {
         [serde_json::json!({ "counters": {
-            "totals": { "rx_packets": 10, "injected": 1, "tx_packets": tx, "punt": 2, "loops": 99 },
+            "totals": { "rx_packets": 10, "injected": 1, "tx_packets": tx, "punt": 2, "loops": 99,
+                "handoff_in": 0, "handoff_out": 0 },
             "drops": { "no_route": 3 }, "punts": { "arp": 2 },
         } })]
     }
