@@ -26,7 +26,13 @@ impl Clock {
     /// The coarse tick of this moment.
     #[inline]
     pub fn tick(&self) -> Tick {
+        self.tick_at(self.now_ns())
+    }
+
+    /// The coarse tick of a moment.
+    #[inline]
+    pub fn tick_at(&self, now_ns: u64) -> Tick {
         const NS_PER_TICK: u64 = 1_000_000_000 / TICKS_PER_SECOND as u64;
-        Tick((self.now_ns().saturating_sub(self.base_ns) / NS_PER_TICK) as u32)
+        Tick((now_ns.saturating_sub(self.base_ns) / NS_PER_TICK) as u32)
     }
 }

@@ -3,26 +3,28 @@
 //! It is the only thread that allocates, reads files and speaks to DPDK's control functions. Nothing a packet needs waits
 //! for it.
 
+mod apply;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sluice_dpdk::Eal;
-use sluice_nat::{Config, Engine, Geometry, Shared, WorkerId};
+use sluice_nat::{Config, Shared};
 use sluice_shm::snapshot::Snapshot;
 use sluice_shm::{
     Address, Command, Consumer, DataplaneRegion, DataplaneState, NeighbourState, Notice, Producer, Reply,
-    Request, RunDir, ShmError, StateGeometry, StateRegion, WorkerSide, read_snapshot,
+    Request, RunDir, ShmError, StateRegion, WorkerSide, read_snapshot,
 };
 
 use crate::clock::Clock;
 use crate::ident::Identifications;
 use crate::nexthop::State;
-use crate::router::{Neighbour, Router, RouterError};
-use crate::setup::{Setup, needs_rebuild, rules_fit};
-use crate::topology::{Attached, Crew, Failure, Start, Topology, TopologyError};
+use crate::router::{Neighbour, Router};
+use crate::topology::{Attached, Crew, Topology};
 use crate::worker::{Order, Sight};
+pub use apply::ApplyError;
 
 /// Pause between two rounds of the main thread: how long a command may wait.
 const ROUND: Duration = Duration::from_millis(2);
@@ -32,47 +34,6 @@ const BEAT: Duration = Duration::from_millis(100);
 const PORT_LOOK: Duration = Duration::from_millis(500);
 /// How long workers may take to take up a configuration. They do it within a loop; only a starved machine comes close.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Pool addresses that there is room for. Each takes 340 KiB of address space, touched only where ports are in use.
-const MAX_ADDRESSES: u32 = 4096;
-
-/// Why a configuration was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// The snapshot could not be read
-    #[error("configuration snapshot: {0}")]
-    Snapshot(#[from] sluice_shm::SnapshotError),
-    /// The snapshot on disk is not the one that was named
-    #[error("configuration snapshot has generation {found}, not {wanted} as announced")]
-    Generation {
-        /// As announced.
-        wanted: u64,
-        /// As found.
-        found: u64,
-    },
-    /// Something in it names what is not there
-    #[error("configuration snapshot: {0}")]
-    Reference(&'static str),
-    /// The translation part does not hold
-    #[error("translation: {0}")]
-    Nat(sluice_nat::ConfigError),
-    /// The routing part does not hold
-    #[error("routes: {0}")]
-    Router(#[from] RouterError),
-    /// The ports could not be had
-    #[error("{0}")]
-    Topology(#[from] TopologyError),
-    /// The session region could not be made
-    #[error("session table: {0}")]
-    State(#[from] ShmError),
-    /// More workers than the shared region has room for
-    #[error("{wanted} workers asked for, this dataplane has room for {room}; restart it")]
-    Workers {
-        /// Asked for.
-        wanted: usize,
-        /// Room.
-        room: usize,
-    },
-}
 
 /// What stays for the life of the process once the first configuration is there.
 struct Foundation {
@@ -113,7 +74,8 @@ pub struct Process {
     active: Option<Active>,
     /// Ports that no configuration uses at the moment, between two topologies.
     parked: Attached,
-    fib_generation: Arc<AtomicU32>,
+    /// Where the FIB generations of the next router begin: they go on counting from one configuration to the next.
+    fib_generation: u32,
     nat_generation: u16,
     /// Every neighbour that control told of, by interface name: configurations come and go.
     neighbours: HashMap<(String, Address), ([u8; 6], State)>,
@@ -143,7 +105,7 @@ impl Process {
             foundation: None,
             active: None,
             parked: Attached::default(),
-            fib_generation: Arc::new(AtomicU32::new(0)),
+            fib_generation: 0,
             nat_generation: 0,
             neighbours: HashMap::new(),
             settling: None,
@@ -162,7 +124,10 @@ impl Process {
             Ok(snapshot) => {
                 let generation = snapshot.generation;
                 match self.apply(snapshot) {
-                    Ok(()) => tracing::info!(generation, "took up the last configuration"),
+                    Ok(()) => {
+                        self.region.set_generation(generation);
+                        tracing::info!(generation, "took up the last configuration");
+                    }
                     Err(error) => {
                         tracing::warn!(generation, %error, "the last configuration does not apply any more")
                     }
@@ -208,34 +173,37 @@ impl Process {
     fn command(&mut self, request: Request) -> bool {
         let Request { sequence, command } = request;
         let mut go_on = true;
-        let outcome = match command {
+        match command {
             Command::Apply { generation } => return self.apply_command(sequence, generation),
+            // Neighbours come by the thousand and nobody waits for the answer; a ring full of them would lose one that
+            // somebody waits for.
             Command::NeighbourSet { interface, address, mac, state } => {
-                self.set_neighbour(interface, address, mac, state)
+                return Self::heard(self.set_neighbour(interface, address, mac, state));
             }
-            Command::NeighbourDelete { interface, address } => self.delete_neighbour(interface, address),
+            Command::NeighbourDelete { interface, address } => {
+                return Self::heard(self.delete_neighbour(interface, address));
+            }
             Command::TraceStart { id, count, filter } => {
                 self.order(|| Order::TraceStart { id, count, filter });
-                Ok(())
             }
             Command::TraceStop { .. } => {
                 self.order(|| Order::TraceStop);
-                Ok(())
             }
             Command::FlushSessions => {
                 self.order(|| Order::Flush);
-                Ok(())
             }
-            Command::Shutdown => {
-                go_on = false;
-                Ok(())
-            }
-        };
-        self.answer(match outcome {
-            Ok(()) => Reply::Done { sequence },
-            Err(message) => Reply::Refused { sequence, message },
-        });
+            Command::Shutdown => go_on = false,
+        }
+        self.answer(Reply::Done { sequence });
         go_on
+    }
+
+    /// Notes that a neighbour command could not be carried out.
+    fn heard(outcome: Result<(), String>) -> bool {
+        if let Err(message) = outcome {
+            tracing::debug!("neighbour not taken: {message}");
+        }
+        true
     }
 
     fn answer(&mut self, reply: Reply) {
@@ -261,6 +229,10 @@ impl Process {
         match outcome {
             Ok(()) => {
                 tracing::info!(generation, "configuration taken up");
+                if let Some(earlier) = self.settling.take() {
+                    let message = format!("generation {generation} came before the workers had taken it up");
+                    self.answer(Reply::Refused { sequence: earlier.sequence, message });
+                }
                 let since =
                     self.active.as_ref().map(|active| active.topology.iterations()).unwrap_or_default();
                 self.settling =
@@ -277,6 +249,10 @@ impl Process {
     /// Answers an apply once every worker works with the new configuration.
     fn settle(&mut self) {
         let Some(settling) = &self.settling else { return };
+        // The answer that control waits for longest is not thrown at a full ring.
+        if self.replies.room() == 0 && Instant::now() <= settling.deadline {
+            return;
+        }
         let now = self.active.as_ref().map(|active| active.topology.iterations()).unwrap_or_default();
         let reply = if moved_on(&settling.since, &now) {
             self.region.set_generation(settling.generation);
@@ -294,229 +270,6 @@ impl Process {
         self.answer(reply);
     }
 
-    /// Makes a snapshot the active configuration, or changes nothing.
-    fn apply(&mut self, snapshot: Snapshot) -> Result<(), ApplyError> {
-        check(&snapshot)?;
-        let workers = snapshot.cores.len().max(1);
-        if workers > self.region.workers() {
-            return Err(ApplyError::Workers { wanted: workers, room: self.region.workers() });
-        }
-        self.found(&snapshot, workers)?;
-        match &self.active {
-            Some(active) if !needs_rebuild(&active.snapshot, &snapshot) => self.reconfigure(snapshot),
-            Some(_) => self.rebuild(snapshot),
-            None => {
-                let shared = self.new_shared(workers)?;
-                self.build(snapshot, shared, None, Vec::new())
-            }
-        }
-    }
-
-    /// Makes the session region when the first configuration says how large it is.
-    fn found(&mut self, snapshot: &Snapshot, workers: usize) -> Result<(), ApplyError> {
-        match &self.foundation {
-            Some(foundation) => {
-                if foundation.state.capacity() != snapshot.sessions {
-                    tracing::warn!(
-                        capacity = foundation.state.capacity(),
-                        configured = snapshot.sessions,
-                        "the session table keeps its size until the dataplane is restarted"
-                    );
-                }
-            }
-            None => {
-                let geometry = StateGeometry::new(workers as u8, MAX_ADDRESSES)?;
-                let state = StateRegion::create(&self.run, snapshot.sessions, geometry)?;
-                self.foundation = Some(Foundation {
-                    clock: Clock::new(state.clock().base_ns()),
-                    identifications: Identifications::new(geometry.seed[0] ^ geometry.seed[3]),
-                    state,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// A new set of tables over the session region, which must hold no session.
-    fn new_shared(&self, workers: usize) -> Result<Arc<Shared>, ApplyError> {
-        let Some(foundation) = &self.foundation else {
-            return Err(ApplyError::Reference("no session table"));
-        };
-        let seed = foundation.state.geometry().seed;
-        let geometry = Geometry { workers: workers as u8, max_addresses: MAX_ADDRESSES, seed };
-        Ok(Shared::new(foundation.state.sessions(), geometry))
-    }
-
-    fn compile(&mut self, snapshot: &Snapshot, shared: &Shared) -> Result<Arc<Config>, ApplyError> {
-        let previous = self.active.as_ref().map(|active| Arc::clone(&active.nat));
-        let generation = self.nat_generation.wrapping_add(1);
-        let nat = shared.compile(&snapshot.nat, generation, previous.as_deref()).map_err(ApplyError::Nat)?;
-        self.nat_generation = generation;
-        Ok(Arc::new(nat))
-    }
-
-    /// Routes of a configuration with the neighbours that are known.
-    fn route(&self, snapshot: &Snapshot) -> Result<Router, ApplyError> {
-        let mut router =
-            Router::new(&snapshot.interfaces, &snapshot.routes, Arc::clone(&self.fib_generation))?;
-        for ((name, address), &(mac, state)) in &self.neighbours {
-            if let Some(interface) = snapshot.interfaces.iter().position(|spec| spec.name == *name) {
-                let neighbour =
-                    Neighbour { interface: interface as u16, ipv6: address.ipv6, address: address.value };
-                router.set(neighbour, mac, state)?;
-            }
-        }
-        Ok(router)
-    }
-
-    /// New rules, pools, routes or limits on running workers.
-    fn reconfigure(&mut self, snapshot: Snapshot) -> Result<(), ApplyError> {
-        let Some(shared) = self.active.as_ref().map(|active| Arc::clone(&active.shared)) else {
-            return Err(ApplyError::Reference("nothing is running"));
-        };
-        let nat = self.compile(&snapshot, &shared)?;
-        let router = self.route(&snapshot)?;
-        let Some(active) = &mut self.active else { return Ok(()) };
-        let macs: Vec<[u8; 6]> = active.topology.port_info().iter().map(|port| port.mac).collect();
-        let setup = Arc::new(Setup::new(&snapshot, &macs, Arc::clone(&nat), router.routes()));
-        active.topology.configure(setup);
-        active.nat = nat;
-        active.router = router;
-        active.snapshot = snapshot;
-        self.reclaim = None;
-        Ok(())
-    }
-
-    /// New devices, interfaces or cores: everything is taken down and built again; if that fails, as it was before.
-    fn rebuild(&mut self, snapshot: Snapshot) -> Result<(), ApplyError> {
-        let workers = snapshot.cores.len().max(1);
-        let Some(old) = self.active.take() else { return Err(ApplyError::Reference("nothing is running")) };
-        tracing::info!(
-            generation = snapshot.generation,
-            "devices, interfaces or cores changed: rebuilding ports and threads"
-        );
-        let (crews, ports) = old.topology.stop();
-        self.parked.park(ports);
-        let whole = crews.iter().all(Option::is_some);
-        let crews: Vec<Crew> = crews.into_iter().flatten().collect();
-        let same = old.snapshot.cores.len().max(1) == workers;
-        let (shared, previous, crews) = if whole && same {
-            (old.shared, Some(old.nat), crews)
-        } else {
-            // Sessions are dealt to workers by their number: with another number each would be in the wrong hands.
-            self.return_sights(crews);
-            self.wipe();
-            (self.new_shared(workers)?, None, Vec::new())
-        };
-        let restore = old.snapshot;
-        match self.build(snapshot, shared, previous, crews) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                self.restore(restore);
-                Err(error)
-            }
-        }
-    }
-
-    /// Goes back to a configuration that worked a moment ago.
-    fn restore(&mut self, snapshot: Snapshot) {
-        let generation = snapshot.generation;
-        self.wipe();
-        let restored = self
-            .new_shared(snapshot.cores.len().max(1))
-            .and_then(|shared| self.build(snapshot, shared, None, Vec::new()));
-        match restored {
-            Ok(()) => tracing::warn!(generation, "went back to the previous configuration"),
-            Err(error) => {
-                tracing::error!(generation, %error, "the previous configuration cannot be restored: not forwarding")
-            }
-        }
-    }
-
-    /// Deletes every session. Only without workers.
-    fn wipe(&self) {
-        if let Some(foundation) = &self.foundation {
-            foundation
-                .state
-                .sessions()
-                .iter()
-                .filter(|session| session.is_live())
-                .for_each(|session| session.delete());
-        }
-    }
-
-    /// Attaches ports and starts threads. `crews` holds an engine for each worker, or is empty for new ones.
-    fn build(
-        &mut self,
-        snapshot: Snapshot,
-        shared: Arc<Shared>,
-        previous: Option<Arc<Config>>,
-        mut crews: Vec<Crew>,
-    ) -> Result<(), ApplyError> {
-        let built = self.try_build(&snapshot, &shared, previous, &mut crews);
-        // What was not used goes back to its place, for the next attempt.
-        self.return_sights(crews);
-        let (nat, router, topology) = built?;
-        self.parked.detach();
-        self.links.clear();
-        self.region.set_port_count(snapshot.ports.len());
-        self.region.set_active_workers(snapshot.cores.len().max(1));
-        self.active = Some(Active { snapshot, nat, router, shared, topology });
-        self.publish_ports();
-        Ok(())
-    }
-
-    fn try_build(
-        &mut self,
-        snapshot: &Snapshot,
-        shared: &Arc<Shared>,
-        previous: Option<Arc<Config>>,
-        crews: &mut Vec<Crew>,
-    ) -> Result<(Arc<Config>, Router, Topology), ApplyError> {
-        let generation = self.nat_generation.wrapping_add(1);
-        let nat = Arc::new(
-            shared.compile(&snapshot.nat, generation, previous.as_deref()).map_err(ApplyError::Nat)?,
-        );
-        self.nat_generation = generation;
-        let router = self.route(snapshot)?;
-        let attached = Attached::new(&self.eal, snapshot, &mut self.parked)?;
-        let setup = Arc::new(Setup::new(snapshot, attached.macs(), Arc::clone(&nat), router.routes()));
-        let Some(foundation) = &self.foundation else {
-            return Err(ApplyError::Reference("no session table"));
-        };
-        if crews.is_empty() {
-            for number in 0..snapshot.cores.len().max(1) {
-                let Some(sight) = self.sides[number].take() else {
-                    return Err(ApplyError::Reference("a worker's place is taken"));
-                };
-                crews
-                    .push((Engine::new(Arc::clone(shared), WorkerId(number as u8), Arc::clone(&nat)), sight));
-            }
-        } else {
-            for (engine, _) in crews.iter_mut() {
-                engine.set_config(Arc::clone(&nat));
-            }
-        }
-        let start = Start {
-            snapshot,
-            setup,
-            shared: Arc::clone(shared),
-            crews: std::mem::take(crews),
-            punt_counters: self.punt.counters,
-            clock: foundation.clock,
-            identifications: &foundation.identifications,
-        };
-        match Topology::start(attached, start) {
-            Ok(topology) => Ok((nat, router, topology)),
-            Err(failure) => {
-                let Failure { error, crews: back, attached } = *failure;
-                *crews = back;
-                self.parked.park(attached);
-                Err(error.into())
-            }
-        }
-    }
-
     fn take_down(&mut self) {
         if let Some(active) = self.active.take() {
             let (crews, ports) = active.topology.stop();
@@ -530,6 +283,10 @@ impl Process {
     /// unless a worker died: then the process is about to end.
     fn return_sights(&mut self, crews: Vec<Crew>) {
         for (number, (_, sight)) in crews.into_iter().enumerate() {
+            // A worker that does not run has nothing; counters of what it did stay.
+            for gauge in sluice_shm::Counter::ALL.iter().filter(|counter| counter.is_gauge()) {
+                sight.counters.set(*gauge, 0);
+            }
             self.sides[number] = Some(sight);
         }
     }
@@ -556,7 +313,12 @@ impl Process {
             NeighbourState::Incomplete => State::Unresolved,
             NeighbourState::Failed => State::Failed,
         };
-        self.neighbours.insert((name, address), (mac, state));
+        // Only what is resolved is worth telling the next configuration; the rest is asked for again when it is needed.
+        if state == State::Resolved {
+            self.neighbours.insert((name, address), (mac, state));
+        } else {
+            self.neighbours.remove(&(name, address));
+        }
         let neighbour = Neighbour { interface, ipv6: address.ipv6, address: address.value };
         match &mut self.active {
             Some(active) => active.router.set(neighbour, mac, state).map_err(|error| error.to_string())?,
@@ -618,33 +380,6 @@ impl Process {
 /// Whether every worker has begun and ended a whole loop since: then it holds nothing from before.
 fn moved_on(since: &[u32], now: &[u32]) -> bool {
     since.len() != now.len() || since.iter().zip(now).all(|(&then, &now)| now.wrapping_sub(then) >= 2)
-}
-
-/// Positions in a snapshot must exist: the dataplane believes nothing that it did not check.
-fn check(snapshot: &Snapshot) -> Result<(), ApplyError> {
-    let refuse = |what| Err(ApplyError::Reference(what));
-    if snapshot.generation == 0 {
-        return refuse("generation 0");
-    }
-    if snapshot.ports.is_empty() || snapshot.ports.len() > sluice_shm::MAX_PORTS {
-        return refuse("no ports, or too many");
-    }
-    if snapshot.interfaces.is_empty() || snapshot.interfaces.len() > sluice_shm::MAX_INTERFACES {
-        return refuse("no interfaces, or too many");
-    }
-    if snapshot.interfaces.iter().any(|spec| usize::from(spec.port) >= snapshot.ports.len()) {
-        return refuse("an interface names a port that does not exist");
-    }
-    if snapshot.interfaces.iter().any(|spec| spec.mtu < 1280 || spec.mtu > 9600) {
-        return refuse("an interface's MTU is not between 1280 and 9600");
-    }
-    if snapshot.sessions == 0 {
-        return refuse("a session table without sessions");
-    }
-    if !rules_fit(&snapshot.nat.rules, snapshot.interfaces.len()) {
-        return refuse("a rule names an interface that does not exist");
-    }
-    Ok(())
 }
 
 fn sight(side: WorkerSide) -> Sight {

@@ -3,7 +3,7 @@
 //! Static and connected routes come with the configuration, neighbours one by one as the kernel finds them. A known
 //! neighbour on a connected subnet is a host route to its adjacency, so that forwarding is one lookup.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -32,8 +32,8 @@ pub struct Routes {
     pub fib6: Arc<Fib6>,
     /// Neighbours.
     pub adjacencies: Arc<AdjacencyTable>,
-    /// Counts every change of either FIB; sessions cache its low 16 bits beside their next hops. It goes on counting
-    /// from one configuration to the next.
+    /// Counts every change of either FIB; sessions cache its low 16 bits beside their next hops. The next router goes on
+    /// from where this one stands.
     pub generation: Arc<AtomicU32>,
 }
 
@@ -74,9 +74,15 @@ pub struct Router {
     adjacencies: Arc<AdjacencyTable>,
     generation: Arc<AtomicU32>,
     known: HashMap<Neighbour, AdjacencyIndex>,
-    gateways: HashMap<Neighbour, ()>,
+    gateways: HashSet<Neighbour>,
+    /// Neighbours that have a host route of ours.
+    hosts: HashSet<Neighbour>,
     subnets: Vec<(u16, bool, u128, u8)>,
     next: u16,
+    /// Numbers to be given out again.
+    free: Vec<AdjacencyIndex>,
+    /// Numbers that a worker may still hold.
+    retired: Vec<AdjacencyIndex>,
 }
 
 impl Router {
@@ -87,17 +93,20 @@ impl Router {
     pub fn new(
         interfaces: &[InterfaceSpec],
         routes: &[RouteSpec],
-        generation: Arc<AtomicU32>,
+        generation: u32,
     ) -> Result<Self, RouterError> {
         let mut router = Self {
             fib4: Writer4::new(Fib4::new(sluice_fib::Config::default())),
             fib6: Writer6::new(Fib6::new(sluice_fib::Config::default())),
             adjacencies: Arc::new(AdjacencyTable::new()),
-            generation,
+            generation: Arc::new(AtomicU32::new(generation)),
             known: HashMap::new(),
-            gateways: HashMap::new(),
+            gateways: HashSet::new(),
+            hosts: HashSet::new(),
             subnets: Vec::new(),
             next: 0,
+            free: Vec::new(),
+            retired: Vec::new(),
         };
         for route in routes {
             let hop = match route.via {
@@ -106,7 +115,7 @@ impl Router {
                         return Err(RouterError::Interface(interface));
                     }
                     let gateway = Neighbour { interface, ipv6, address };
-                    router.gateways.insert(gateway, ());
+                    router.gateways.insert(gateway);
                     NextHop::Adjacency(router.adjacency(gateway)?)
                 }
                 Via::Connected { interface } => {
@@ -142,24 +151,32 @@ impl Router {
         }
     }
 
-    /// Records what the kernel knows of a neighbour.
+    /// Records what the kernel knows of a neighbour. What is neither a gateway nor on a link of ours is not kept, and
+    /// neither is a host that nobody has resolved: a scan of a subnet must not fill the table.
     ///
     /// # Errors
     /// If a table is full; nothing else changed then.
     pub fn set(&mut self, neighbour: Neighbour, mac: [u8; 6], state: State) -> Result<(), RouterError> {
+        let known = self.known.contains_key(&neighbour);
+        if !known && (state != State::Resolved || !self.is_on_link(neighbour)) {
+            return Ok(());
+        }
         let index = self.adjacency(neighbour)?;
-        self.adjacencies.set(index, adjacency(neighbour, mac, state));
-        let on_link = self.subnets.iter().any(|&(interface, ipv6, prefix, len)| {
-            let bits = if ipv6 { 128 } else { 32 };
-            interface == neighbour.interface
-                && ipv6 == neighbour.ipv6
-                && (len == 0 || (prefix ^ neighbour.address) >> (bits - u32::from(len)) == 0)
-        });
-        if on_link && !self.is_local(neighbour) {
+        let entry = adjacency(neighbour, mac, state);
+        let changed = self.adjacencies.get(index) != entry;
+        if changed {
+            self.adjacencies.set(index, entry);
+        }
+        // A host route only where the subnet's own route stands: what the operator configured is not overridden.
+        let routed = self.lookup(neighbour) == Some(NextHop::Connected(neighbour.interface));
+        if routed {
             let len = if neighbour.ipv6 { 128 } else { 32 };
             self.insert(neighbour.ipv6, neighbour.address, len, NextHop::Adjacency(index))?;
+            self.hosts.insert(neighbour);
         }
-        self.changed();
+        if changed || routed {
+            self.changed();
+        }
         Ok(())
     }
 
@@ -167,42 +184,62 @@ impl Router {
     pub fn delete(&mut self, neighbour: Neighbour) {
         let Some(&index) = self.known.get(&neighbour) else { return };
         self.adjacencies.set(index, adjacency(neighbour, [0; 6], State::Unresolved));
-        if !self.gateways.contains_key(&neighbour) && !self.is_local(neighbour) {
+        if self.hosts.remove(&neighbour) {
             if neighbour.ipv6 {
-                if let Ok(prefix) = Prefix6::new(neighbour.address, 128) {
-                    self.fib6.remove(prefix);
-                }
-            } else if let Ok(prefix) = Prefix4::new(neighbour.address as u32, 32) {
-                self.fib4.remove(prefix);
+                self.fib6.remove(Prefix6::host(neighbour.address));
+            } else {
+                self.fib4.remove(Prefix4::host(neighbour.address as u32));
             }
+        }
+        if !self.gateways.contains(&neighbour) {
+            self.known.remove(&neighbour);
+            self.retired.push(index);
         }
         self.changed();
     }
 
-    /// Frees trie nodes that no worker can hold any more. Called when every worker went round its loop since the last change.
+    /// The present generation.
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Frees trie nodes and adjacencies that no worker can hold any more. Called when every worker went round its loop since the last change.
     pub fn reclaim(&mut self) {
         self.fib4.reclaim();
         self.fib6.reclaim();
+        self.free.append(&mut self.retired);
     }
 
-    fn is_local(&self, neighbour: Neighbour) -> bool {
+    fn is_on_link(&self, neighbour: Neighbour) -> bool {
+        let bits = if neighbour.ipv6 { 128 } else { 32 };
+        self.subnets.iter().any(|&(interface, ipv6, prefix, len)| {
+            interface == neighbour.interface
+                && ipv6 == neighbour.ipv6
+                && (len == 0 || (prefix ^ neighbour.address) >> (bits - u32::from(len)) == 0)
+        })
+    }
+
+    fn lookup(&self, neighbour: Neighbour) -> Option<NextHop> {
         let target = if neighbour.ipv6 {
-            Prefix6::new(neighbour.address, 128).ok().and_then(|prefix| self.fib6.get(prefix))
+            self.fib6.fib().lookup(neighbour.address)
         } else {
-            Prefix4::new(neighbour.address as u32, 32).ok().and_then(|prefix| self.fib4.get(prefix))
+            self.fib4.fib().lookup(neighbour.address as u32)
         };
-        target.map(NextHop::from_target) == Some(NextHop::Local)
+        target.map(NextHop::from_target)
     }
 
     fn adjacency(&mut self, neighbour: Neighbour) -> Result<AdjacencyIndex, RouterError> {
         if let Some(&index) = self.known.get(&neighbour) {
             return Ok(index);
         }
-        if usize::from(self.next) >= MAX_ADJACENCIES {
-            return Err(RouterError::Adjacencies);
-        }
-        let index = AdjacencyIndex(self.next);
-        self.next += 1;
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if usize::from(self.next) >= MAX_ADJACENCIES => return Err(RouterError::Adjacencies),
+            None => {
+                self.next += 1;
+                AdjacencyIndex(self.next - 1)
+            }
+        };
         self.adjacencies.set_address(index, neighbour.address);
         self.adjacencies.set(index, adjacency(neighbour, [0; 6], State::Unresolved));
         self.known.insert(neighbour, index);
@@ -264,9 +301,8 @@ mod tests {
                 via: Via::Gateway { interface: 0, ipv6: false, address: 0x0a00_00fe },
             },
         ];
-        let generation = Arc::new(AtomicU32::new(7));
-        let mut router = Router::new(&[interface()], &routes, Arc::clone(&generation)).unwrap();
-        assert_eq!(generation.load(Ordering::Relaxed), 8);
+        let mut router = Router::new(&[interface()], &routes, 7).unwrap();
+        assert_eq!(router.generation(), 8);
         assert_eq!(hop(&router, 0x0a00_0001), Some(NextHop::Local));
         assert_eq!(hop(&router, 0x0a00_0005), Some(NextHop::Connected(0)));
         let Some(NextHop::Adjacency(gateway)) = hop(&router, 0xc000_0201) else { panic!("default route") };
@@ -283,16 +319,12 @@ mod tests {
         assert_eq!(router.routes().adjacencies.get(gateway).mac, [4; 6]);
         router.delete(gateway_neighbour);
         assert_eq!(hop(&router, 0xc000_0201), Some(NextHop::Adjacency(gateway)));
-        assert_eq!(
-            hop(&router, 0x0a00_00fe),
-            Some(NextHop::Adjacency(gateway)),
-            "a gateway keeps its host route"
-        );
+        assert_eq!(hop(&router, 0x0a00_00fe), Some(NextHop::Connected(0)), "as a host it is asked for again");
     }
 
     #[test]
     fn a_neighbour_off_the_link_gets_no_host_route() {
-        let mut router = Router::new(&[interface()], &[], Arc::default()).unwrap();
+        let mut router = Router::new(&[interface()], &[], 0).unwrap();
         router.set(Neighbour { interface: 0, ipv6: true, address: 1 }, [2; 6], State::Resolved).unwrap();
         assert_eq!(router.routes().fib6.lookup(1), None);
     }
@@ -301,11 +333,52 @@ mod tests {
     fn the_box_itself_is_never_a_neighbour() {
         let routes =
             [RouteSpec { ipv6: false, prefix: 0x0a00_0000, len: 24, via: Via::Connected { interface: 0 } }];
-        let mut router = Router::new(&[interface()], &routes, Arc::default()).unwrap();
+        let mut router = Router::new(&[interface()], &routes, 0).unwrap();
         let own = Neighbour { interface: 0, ipv6: false, address: 0x0a00_0001 };
         router.set(own, [2; 6], State::Resolved).unwrap();
         assert_eq!(hop(&router, 0x0a00_0001), Some(NextHop::Local));
         router.delete(own);
         assert_eq!(hop(&router, 0x0a00_0001), Some(NextHop::Local));
+    }
+
+    #[test]
+    fn a_scan_of_the_subnet_does_not_fill_the_table() {
+        let routes =
+            [RouteSpec { ipv6: false, prefix: 0x0a00_0000, len: 8, via: Via::Connected { interface: 0 } }];
+        let mut router = Router::new(&[interface()], &routes, 0).unwrap();
+        for host in 0..200_000u32 {
+            let neighbour = Neighbour { interface: 0, ipv6: false, address: u128::from(0x0a01_0000 + host) };
+            router.set(neighbour, [0; 6], State::Unresolved).unwrap();
+            router.set(neighbour, [0; 6], State::Failed).unwrap();
+            router.set(neighbour, [2; 6], State::Resolved).unwrap();
+            router.delete(neighbour);
+            router.reclaim();
+        }
+    }
+
+    #[test]
+    fn a_neighbour_does_not_override_a_configured_host_route() {
+        let routes = [
+            RouteSpec { ipv6: false, prefix: 0x0a00_0000, len: 24, via: Via::Connected { interface: 0 } },
+            RouteSpec { ipv6: false, prefix: 0x0a00_0009, len: 32, via: Via::Blackhole },
+        ];
+        let mut router = Router::new(&[interface()], &routes, 0).unwrap();
+        let host = Neighbour { interface: 0, ipv6: false, address: 0x0a00_0009 };
+        router.set(host, [2; 6], State::Resolved).unwrap();
+        assert_eq!(hop(&router, 0x0a00_0009), Some(NextHop::Blackhole));
+        router.delete(host);
+        assert_eq!(hop(&router, 0x0a00_0009), Some(NextHop::Blackhole));
+    }
+
+    #[test]
+    fn what_does_not_change_makes_no_new_generation() {
+        let routes =
+            [RouteSpec { ipv6: false, prefix: 0x0a00_0000, len: 24, via: Via::Connected { interface: 0 } }];
+        let mut router = Router::new(&[interface()], &routes, 0).unwrap();
+        let host = Neighbour { interface: 0, ipv6: false, address: 0x0a00_0009 };
+        router.set(host, [2; 6], State::Resolved).unwrap();
+        let generation = router.generation();
+        router.set(host, [2; 6], State::Resolved).unwrap();
+        assert_eq!(router.generation(), generation);
     }
 }

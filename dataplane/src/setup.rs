@@ -134,7 +134,11 @@ pub fn needs_rebuild(old: &Snapshot, new: &Snapshot) -> bool {
     let place = |snapshot: &Snapshot| -> Vec<(String, u16, Option<u16>)> {
         snapshot.interfaces.iter().map(|spec| (spec.name.clone(), spec.port, spec.vlan)).collect()
     };
-    old.ports != new.ports || old.cores != new.cores || place(old) != place(new)
+    let length = |snapshot: &Snapshot| snapshot.nat.limits.ipv6_prefix_length;
+    old.ports != new.ports
+        || old.cores != new.cores
+        || place(old) != place(new)
+        || old.cores.len() > 1 && length(old) != length(new)
 }
 
 /// Interfaces that rules name must exist.

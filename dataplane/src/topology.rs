@@ -75,6 +75,16 @@ pub enum TopologyError {
     },
 }
 
+impl TopologyError {
+    /// A device string that does not parse.
+    pub fn device(device: &str, error: sluice_dpdk::DeviceError) -> Self {
+        Self::Device { device: device.to_owned(), error: Box::new(error) }
+    }
+}
+
+/// Counts pools and devices: their names must differ from those of an earlier topology, which may still be in use.
+static NAMES: AtomicU32 = AtomicU32::new(0);
+
 /// An engine and what control sees of its worker: what outlives a topology.
 pub type Crew = (Engine, Sight);
 
@@ -110,8 +120,8 @@ impl Attached {
     /// Names the device, and what DPDK said of it. What was attached goes back to `parked`.
     pub fn new(eal: &Eal, snapshot: &Snapshot, parked: &mut Self) -> Result<Self, TopologyError> {
         let mut attached = Self::default();
-        for (index, spec) in snapshot.ports.iter().enumerate() {
-            if let Err(error) = attached.add(eal, index, spec, parked) {
+        for spec in &snapshot.ports {
+            if let Err(error) = attached.add(eal, spec, parked) {
                 parked.ports.append(&mut attached.ports);
                 return Err(error);
             }
@@ -119,13 +129,7 @@ impl Attached {
         Ok(attached)
     }
 
-    fn add(
-        &mut self,
-        eal: &Eal,
-        index: usize,
-        spec: &PortSpec,
-        parked: &mut Self,
-    ) -> Result<(), TopologyError> {
+    fn add(&mut self, eal: &Eal, spec: &PortSpec, parked: &mut Self) -> Result<(), TopologyError> {
         let failed = |error| TopologyError::Port { device: spec.device.clone(), error: Box::new(error) };
         let port = match parked.ports.iter().position(|port| port.device == spec.device) {
             Some(place) => {
@@ -137,13 +141,10 @@ impl Attached {
                 port
             }
             None => {
-                let device = Device::parse(&spec.device).map_err(|error| TopologyError::Device {
-                    device: spec.device.clone(),
-                    error: Box::new(error),
-                })?;
-                // Names of devices must differ from those of parked ones.
-                let number = index + parked.ports.len();
-                let port = Port::attach(eal, &device, number as u16).map_err(failed)?;
+                let device = Device::parse(&spec.device)
+                    .map_err(|error| TopologyError::device(&spec.device, error))?;
+                let number = NAMES.fetch_add(1, Ordering::Relaxed) as u16;
+                let port = Port::attach(eal, &device, number).map_err(failed)?;
                 AttachedPort { device: spec.device.clone(), mtu: spec.mtu, port, queues: None }
             }
         };
@@ -260,18 +261,17 @@ impl Topology {
         attached: &mut Attached,
         start: &Start<'_>,
     ) -> Result<(Vec<Option<Twin>>, Mempool), TopologyError> {
-        check_cores(&start.snapshot.cores)?;
         let workers = start.crews.len();
         let mtu = start.snapshot.ports.iter().map(|port| port.mtu).max().unwrap_or(1500);
         let data_room = (mtu + 256 + sluice_dpdk::mempool::HEADROOM).max(MIN_DATA_ROOM);
-        let pool = |name: String, count: u32| {
+        let pool = |count: u32| {
+            let name = format!("sluice{}", NAMES.fetch_add(1, Ordering::Relaxed));
             let config = MempoolConfig { count, cache: MEMPOOL_CACHE, data_room, socket: SocketId::ANY };
             Mempool::new(&name, &config).map_err(|error| TopologyError::Mempool(Box::new(error)))
         };
-        let generation = start.snapshot.generation;
-        let mempool = pool(format!("sluice{generation}"), SPARE_MBUFS - 1)?;
+        let mempool = pool(SPARE_MBUFS - 1)?;
 
-        for (number, attached) in attached.ports.iter_mut().enumerate() {
+        for attached in &mut attached.ports {
             let AttachedPort { device, mtu, port, queues } = attached;
             let failed = |error| TopologyError::Port { device: device.clone(), error: Box::new(error) };
             let offered = port.capabilities().map_err(failed)?;
@@ -287,7 +287,7 @@ impl Topology {
             // and what one port holds must not starve another.
             let queued = 4 * u32::from(plan.rx + plan.tx) * u32::from(RX_DESCRIPTORS.max(TX_DESCRIPTORS));
             let count = (queued + SPARE_MBUFS).next_power_of_two() - 1;
-            let buffers = pool(format!("sluice{generation}p{number}"), count)?;
+            let buffers = pool(count)?;
             let config = PortConfig {
                 rx_queues: plan.rx,
                 tx_queues: plan.tx,
@@ -578,7 +578,11 @@ fn idle(cores: &[u16]) -> Idle {
     }
 }
 
-fn check_cores(cores: &[u16]) -> Result<(), TopologyError> {
+/// Whether this process may run on the cores.
+///
+/// # Errors
+/// Names the first core that it may not.
+pub fn check_cores(cores: &[u16]) -> Result<(), TopologyError> {
     let available: Vec<usize> =
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     match cores.iter().find(|&&core| !available.is_empty() && !available.contains(&usize::from(core))) {

@@ -44,22 +44,24 @@ impl Worker {
     fn classify_v6(&self, packet: &Packet) -> Class {
         let meta = &packet.meta;
         // Neighbour discovery, multicast listener reports and all that is link-local belong to the kernel.
-        if meta.destination >> 120 == 0xff {
-            return if meta.transport == Transport::IcmpOther {
-                Class::Punt(PuntReason::NeighbourDiscovery)
-            } else {
-                Class::Punt(PuntReason::Multicast)
-            };
+        let multicast = meta.destination >> 120 == 0xff;
+        let link_local = meta.destination >> 118 == 0xfe80 >> 6;
+        //= conformance ICMP-43
+        if is_discovery(meta) && (multicast || link_local || self.is_local(meta)) {
+            return Class::Punt(PuntReason::NeighbourDiscovery);
         }
-        if meta.destination >> 118 == 0xfe80 >> 6 {
+        if multicast {
+            return Class::Punt(PuntReason::Multicast);
+        }
+        if link_local {
             return Class::Punt(PuntReason::Local);
         }
         //= conformance XLT-19
         if source_illegal_v6(meta.source) {
-            // Link-local and unspecified sources speak to the box: duplicate address detection, solicitations.
-            let speaks_to_box = meta.source == 0 || meta.source >> 118 == 0xfe80 >> 6;
+            // A link-local host may speak to the box, and to nobody beyond.
+            let speaks_to_box = meta.source >> 118 == 0xfe80 >> 6;
             return if speaks_to_box && self.is_local(meta) {
-                Class::Punt(PuntReason::NeighbourDiscovery)
+                Class::Punt(PuntReason::Local)
             } else {
                 Class::Drop(DropReason::SourceIllegal)
             };
@@ -71,6 +73,8 @@ impl Worker {
         match self.setup.nat.outbound_v6(meta.source, meta.destination, packet.interface) {
             //= conformance XLT-01
             Outbound::Native => Class::Native,
+            //= conformance ICMP-101
+            Outbound::Drop(DropReason::NoRule) => Class::Report(DropReason::NoRule, IcmpMessage::v6_admin()),
             Outbound::Drop(reason) => Class::Drop(reason),
             Outbound::Translate { kind_realm, prefix64, remote } => {
                 let inside = meta.source;
@@ -116,7 +120,22 @@ impl Worker {
         }
         match self.setup.nat.outbound_v4(source, destination, packet.interface) {
             Outbound::Native if external => self.classify_inbound(packet, source, destination),
+            // Nothing is forwarded to where nothing can be.
+            Outbound::Native if matches!(destination >> 24, 0 | 127) || destination >> 28 == 0xf => {
+                Class::Drop(DropReason::NotUnicast)
+            }
+            // A router inside, of an address that no rule serves, may report on a translated flow (N44-14).
+            Outbound::Native if self.reports_on_flow(packet) => Class::OutboundError,
             Outbound::Native => Class::Native,
+            // The box answers echo requests to its own addresses, a pool or not (ICMP-111).
+            Outbound::Translate { .. }
+                if external
+                    && meta.icmp_type == 8
+                    && meta.protocol == 1
+                    && self.setup.is_local_v4(destination) =>
+            {
+                Class::Punt(PuntReason::PoolLocal)
+            }
             Outbound::Drop(reason) => Class::Drop(reason),
             //= conformance HAIR-09
             // An inside host that sends to an external address is translated first, and comes in again as a hairpin.
@@ -158,10 +177,9 @@ impl Worker {
     /// A packet to an external address: of a session, of a binding, or for the box itself if it shares the address.
     fn classify_inbound(&self, packet: &Packet, source: u32, destination: u32) -> Class {
         let meta = &packet.meta;
-        let router_error =
-            meta.transport == Transport::IcmpError && !(source >> 24 == 0 || source >> 24 == 127);
+        // Routers with private addresses are common and legal here; the sources refused are those that no router can have.
         //= conformance XLT-27
-        if source_illegal_v4(source) && !router_error {
+        if source_illegal_v4(source) {
             return Class::Drop(DropReason::SourceIllegal);
         }
         let tuple = |protocol| InboundTuple {
@@ -238,6 +256,13 @@ impl Worker {
             }
         }
     }
+}
+
+/// Whether a packet is neighbour or router discovery that came over one link only.
+fn is_discovery(meta: &Meta) -> bool {
+    let solicited = (133..=137).contains(&meta.icmp_type) && meta.hop_limit == 255;
+    let listener = (130..=132).contains(&meta.icmp_type) || meta.icmp_type == 143;
+    meta.transport == Transport::IcmpOther && (solicited || listener)
 }
 
 /// The error for a packet whose hop limit is used up.

@@ -3,7 +3,9 @@
 use sluice_nat::config::Outbound;
 use sluice_nat::shared::ExternalOwner;
 use sluice_nat::{Fixed, InboundTuple, Kind, KindRealm, OutboundTuple, Protocol, SessionIndex, WorkerId};
-use sluice_packet::{DropReason, Endpoints, ErrorRewrite, Family, PuntReason, Quoted, Transport, icmp_error};
+use sluice_packet::{
+    DropReason, Endpoints, ErrorRewrite, Family, PuntReason, Quoted, Transport, icmp_error, is_global_v4,
+};
 use sluice_shm::Stage as TraceStage;
 
 use super::Worker;
@@ -107,6 +109,10 @@ impl Worker {
         //= conformance ICMP-92
         let outer_source = match fixed.kind_realm.kind() {
             Some(Kind::Nat64) => match self.setup.nat.prefix64(fixed.prefix64) {
+                //= conformance ADDR-13
+                Some(prefix) if prefix.is_well_known() && !is_global_v4(router) => {
+                    return self.drop_packet(packet, DropReason::WellKnownPrefixNonGlobal);
+                }
                 Some(prefix) => prefix.embed(router),
                 None => return self.drop_packet(packet, DropReason::NoRule),
             },
@@ -157,7 +163,7 @@ impl Worker {
         };
         // ICMP-14 and ICMP-51 ask for the MTU of both next hops: where the error comes from, where it goes.
         let arrival = self.setup.interface(packet.interface).map_or(1500, |interface| interface.mtu);
-        let departure = adjacency.map_or(1500, |adjacency| self.mtu(adjacency));
+        let departure = adjacency.map_or(u16::MAX, |adjacency| self.mtu(adjacency));
         (rewrite.mtu_v4, rewrite.mtu_v6) =
             if meta.family == Family::V4 { (arrival, departure) } else { (departure, arrival) };
         let done = packet.mbuf.with_frame(|frame| match (meta.family, to) {
@@ -176,6 +182,13 @@ impl Worker {
             //= conformance HAIR-05
             None => self.hairpin(packet),
         }
+    }
+
+    /// Whether an ICMP error that is on its way out quotes a packet of a translated flow.
+    pub(super) fn reports_on_flow(&self, packet: &Packet) -> bool {
+        packet.meta.transport == Transport::IcmpError
+            && icmp_error::quoted(packet.mbuf.data(), &packet.meta)
+                .is_ok_and(|quoted| self.quoted_outbound(&quoted, packet.interface).is_some())
     }
 
     /// The tuple of the session that a packet quoted from inside belongs to, and the worker that owns it.

@@ -2,18 +2,15 @@
 
 use sluice_nat::{Direction, Fixed, Kind, SessionIndex};
 use sluice_packet::{
-    Delta, DropReason, Endpoints, Family, IcmpMessage, Rewrite, Transport, four_to_four, four_to_six, mss,
+    Delta, DropReason, Endpoints, Family, IcmpMessage, Rewrite, Transport, four_to_four, four_to_six,
     six_to_four, translated_len, transport_delta,
 };
-use sluice_shm::snapshot::MssClamp;
 use sluice_shm::{Counter, Stage as TraceStage};
 
 use super::Worker;
 use super::batch::Packet;
 use super::resolve::Resolved;
 use crate::nexthop::AdjacencyIndex;
-
-const SYN: u8 = 0x02;
 
 impl Worker {
     /// From inside: source becomes the external address and port.
@@ -52,7 +49,7 @@ impl Worker {
             0
         };
         let rewrite = Rewrite { to, delta, identification, decrement: true };
-        self.clamp(&mut packet, fixed, adjacency);
+        self.clamp_flow(&mut packet, fixed, adjacency);
         let done = packet.mbuf.with_frame(|frame| match meta.family {
             Family::V6 => six_to_four(frame, &meta, &rewrite),
             Family::V4 => four_to_four(frame, &meta, &rewrite),
@@ -95,7 +92,7 @@ impl Worker {
         let delta = Delta::from_raw(fixed.delta).inverse();
         let rewrite = Rewrite { to, delta, identification: 0, decrement: !packet.hairpinned };
         let meta = packet.meta;
-        self.clamp(&mut packet, fixed, Some(adjacency));
+        self.clamp_flow(&mut packet, fixed, Some(adjacency));
         let done = packet.mbuf.with_frame(|frame| match family {
             Family::V6 => four_to_six(frame, &meta, &rewrite),
             Family::V4 => four_to_four(frame, &meta, &rewrite),
@@ -169,13 +166,8 @@ impl Worker {
         Ok(adjacency)
     }
 
-    /// Whether the packet, once it is of the family, fits the next hop's link; else what to tell the sender, if anything.
-    fn fits(
-        &self,
-        packet: &Packet,
-        to: Family,
-        adjacency: AdjacencyIndex,
-    ) -> Result<(), Option<IcmpMessage>> {
+    /// Whether the packet, once it is of the family, fits the next hop's link; else what to tell the sender.
+    fn fits(&self, packet: &Packet, to: Family, adjacency: AdjacencyIndex) -> Result<(), IcmpMessage> {
         let mtu = self.mtu(adjacency);
         let meta = &packet.meta;
         if translated_len(meta, to) <= mtu {
@@ -183,63 +175,25 @@ impl Worker {
         }
         Err(match (meta.family, to) {
             //= conformance FRAG-13
-            (Family::V6, _) => Some(IcmpMessage::packet_too_big(u32::from(mtu).saturating_add(20).max(1280))),
+            (Family::V6, _) => IcmpMessage::packet_too_big(u32::from(mtu).saturating_add(20).max(1280)),
+            // Without DF the packet should be fragmented (FRAG-01, FRAG-35), which this release does not do: its sender is
+            // told all the same, rather than left with silence (XLT-49).
             //= conformance FRAG-04
-            (Family::V4, Family::V6) if meta.dont_fragment => {
-                Some(IcmpMessage::fragmentation_needed(mtu.saturating_sub(20)))
-            }
-            //= conformance FRAG-35
-            (Family::V4, Family::V4) if meta.dont_fragment => Some(IcmpMessage::fragmentation_needed(mtu)),
-            (Family::V4, _) => None,
+            (Family::V4, Family::V6) => IcmpMessage::fragmentation_needed(mtu.saturating_sub(20)),
+            (Family::V4, Family::V4) => IcmpMessage::fragmentation_needed(mtu),
         })
     }
 
-    /// Drops a packet that does not fit, telling its sender where one can.
-    pub(super) fn too_big(&mut self, packet: Packet, message: Option<IcmpMessage>) {
+    /// Drops a packet that does not fit, and tells its sender.
+    pub(super) fn too_big(&mut self, packet: Packet, message: IcmpMessage) {
         self.mark(&packet, TraceStage::Mtu, u32::from(packet.meta.ip_len()));
-        match message {
-            Some(message) => self.refuse(packet, DropReason::PacketTooBig, message),
-            None => self.drop_packet(packet, DropReason::PacketTooBig),
-        }
+        self.refuse(packet, DropReason::PacketTooBig, message);
     }
 
     /// MTU of an adjacency's interface.
     pub(super) fn mtu(&self, adjacency: AdjacencyIndex) -> u16 {
         let interface = self.setup.routes.adjacencies.get(adjacency).interface;
         self.setup.interface(u16::from(interface)).map_or(1280, |interface| interface.mtu)
-    }
-
-    /// Lowers the MSS of a SYN to what both links carry (MSS-01, MSS-02, MSS-08).
-    #[inline]
-    fn clamp(&mut self, packet: &mut Packet, fixed: &Fixed, adjacency: Option<AdjacencyIndex>) {
-        if packet.meta.transport != Transport::Tcp || packet.meta.tcp_flags & SYN == 0 {
-            return;
-        }
-        let setup = &self.setup;
-        let arrival = if packet.hairpinned { None } else { setup.interface(packet.interface) };
-        let departure = adjacency.and_then(|adjacency| {
-            setup.interface(u16::from(setup.routes.adjacencies.get(adjacency).interface))
-        });
-        let nat64 = inside_family(fixed) == Family::V6;
-        let outbound_family = packet.meta.family;
-        let mut limit = u16::MAX;
-        for (interface, is_arrival) in [(arrival, true), (departure, false)] {
-            let Some(interface) = interface else { continue };
-            // The link on the inside of a NAT64 carries IPv6, the other one IPv4.
-            let inside = (outbound_family == Family::V6) == is_arrival;
-            let headers = if nat64 && inside { 60 } else { 40 };
-            let computed = interface.mtu.saturating_sub(headers);
-            limit = limit.min(match interface.mss_clamp {
-                MssClamp::Off => continue,
-                MssClamp::Auto if !nat64 => continue,
-                MssClamp::Auto | MssClamp::Always => computed,
-                MssClamp::To(value) => value,
-            });
-        }
-        if limit < u16::MAX {
-            let meta = packet.meta;
-            packet.mbuf.with_frame(|frame| mss::clamp_mss(frame, &meta, limit));
-        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! has to say goes to counters and bounded rings. Each stage is a file of this folder.
 
 mod batch;
+mod clamp;
 mod classify;
 mod error;
 mod events;
@@ -49,7 +50,7 @@ const MISS_BUDGET: usize = 256;
 /// Sessions looked at for expiry a loop.
 const EXPIRE_BUDGET: usize = 64;
 /// Records looked at for deletion a loop while a flush is under way.
-const FLUSH_BUDGET: usize = 1024;
+const FLUSH_BUDGET: usize = 64;
 
 /// Packets a second that a worker gives to the kernel, neighbour resolution apart; a flood to the box costs no more.
 const PUNTS_PER_SECOND: u32 = 50_000;
@@ -179,6 +180,12 @@ pub struct Worker {
     /// Since when the packets of the batch under way have waited, if they have.
     retrying: Option<Tick>,
     tally: Tally,
+    /// When the loop under way began, whether the one before had packets, and the longest that had, since last published.
+    began_ns: u64,
+    /// Tick at which the longest loop was published last.
+    published: Tick,
+    was_busy: bool,
+    longest_ns: u64,
     scratch: Scratch,
     misses_left: usize,
     /// Next record that a flush looks at.
@@ -254,6 +261,10 @@ impl Worker {
             held: hold::Held::new(),
             retrying: None,
             tally: Tally::default(),
+            began_ns: 0,
+            published: now,
+            was_busy: false,
+            longest_ns: 0,
             scratch: Scratch::new(),
             misses_left: 0,
             flush_from: None,
@@ -270,10 +281,16 @@ impl Worker {
             if !self.take_orders() {
                 break;
             }
-            self.now = self.clock.tick();
+            let began = self.clock.now_ns();
+            self.longest_ns =
+                self.longest_ns.max(began.saturating_sub(self.began_ns) * u64::from(self.was_busy));
+            self.began_ns = began;
+            self.now = self.clock.tick_at(began);
             self.fib_generation = self.setup.routes.generation();
             self.misses_left = MISS_BUDGET;
 
+            // Before new packets come: those that have waited are the older ones of their flows.
+            self.look_after_held();
             let mut packets = 0;
             for queue in 0..self.receive.len() {
                 packets += self.receive_burst(queue);
@@ -282,7 +299,6 @@ impl Worker {
                 packets += self.accept(worker);
             }
             packets += self.inject();
-            self.look_after_held();
             self.expire();
             if let Some(from) = self.flush_from {
                 self.flush_sessions(from);
@@ -290,6 +306,7 @@ impl Worker {
             self.flush();
             self.count_loop();
 
+            self.was_busy = packets > 0;
             if packets == 0 {
                 self.idle.rest();
             } else {
@@ -382,7 +399,7 @@ impl Worker {
         }
     }
 
-    fn publish_gauges(&self) {
+    fn publish_gauges(&mut self) {
         let stats = self.engine.stats();
         let counters = self.sight.counters;
         counters.set(Counter::Sessions, stats.sessions as u64);
@@ -394,6 +411,10 @@ impl Worker {
         counters.set(Counter::Subscribers, stats.subscribers as u64);
         counters.set(Counter::PortBlocks, stats.port_blocks as u64);
         counters.set(Counter::Generation, self.setup.generation);
+        if self.now != self.published {
+            counters.set(Counter::LongestLoopNs, std::mem::take(&mut self.longest_ns));
+            self.published = self.now;
+        }
     }
 
     /// A session found by a single lookup; batches go through [`Worker::process`].

@@ -25,12 +25,12 @@ impl Worker {
         let mtu = self.mtu(adjacency);
         if meta.ip_len() > mtu {
             let message = match meta.family {
-                Family::V6 => Some(IcmpMessage::packet_too_big(u32::from(mtu))),
-                Family::V4 if meta.dont_fragment => Some(IcmpMessage::fragmentation_needed(mtu)),
-                Family::V4 => None,
+                Family::V6 => IcmpMessage::packet_too_big(u32::from(mtu)),
+                Family::V4 => IcmpMessage::fragmentation_needed(mtu),
             };
             return self.too_big(packet, message);
         }
+        self.clamp_native(&mut packet, adjacency);
         self.sight.counters.add(Counter::Routed, 1);
         decrement(packet.mbuf.data_mut(), usize::from(meta.l3), meta.family);
         self.transmit(packet, adjacency);

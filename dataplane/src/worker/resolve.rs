@@ -21,22 +21,24 @@ pub(super) enum Resolved {
 }
 
 /// When each of a few hashed neighbours was last asked for: at most one request a bucket and tick, so that a scan of a
-/// subnet does not flood control.
-pub(super) struct Wanted([Tick; 64]);
+/// subnet does not flood control. Gateways have buckets of their own, which a scan cannot take; the hash is keyed.
+pub(super) struct Wanted {
+    hosts: [Tick; 64],
+    gateways: [Tick; 64],
+    key: u64,
+}
 
 impl Wanted {
     pub(super) fn new() -> Self {
-        Self([Tick(0); 64])
+        use std::hash::{BuildHasher, RandomState};
+        Self { hosts: [Tick(0); 64], gateways: [Tick(0); 64], key: RandomState::new().hash_one(0) | 1 }
     }
 
-    fn may_ask(&mut self, address: u128, now: Tick) -> bool {
+    fn may_ask(&mut self, address: u128, gateway: bool, now: Tick) -> bool {
         let folded = (address as u64) ^ (address >> 64) as u64;
-        let bucket = (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize;
-        if self.0[bucket] == now {
-            return false;
-        }
-        self.0[bucket] = now;
-        true
+        let bucket = ((folded ^ self.key).wrapping_mul(self.key) >> 58) as usize;
+        let asked = if gateway { &mut self.gateways[bucket] } else { &mut self.hosts[bucket] };
+        std::mem::replace(asked, now) != now
     }
 }
 
@@ -78,7 +80,7 @@ impl Worker {
                 }
             }
             Some(NextHop::Connected(interface)) => {
-                self.want(interface, ipv6, address);
+                self.want(interface, ipv6, address, false);
                 Resolved::Unresolved
             }
             Some(NextHop::Local) => Resolved::Local,
@@ -91,12 +93,12 @@ impl Worker {
     fn want_adjacency(&mut self, index: AdjacencyIndex) {
         let table = &self.setup.routes.adjacencies;
         let (adjacency, address) = (table.get(index), table.address(index));
-        self.want(u16::from(adjacency.interface), adjacency.ipv6, address);
+        self.want(u16::from(adjacency.interface), adjacency.ipv6, address, true);
     }
 
     /// Asks control to have the kernel resolve a neighbour.
-    fn want(&mut self, interface: u16, ipv6: bool, address: u128) {
-        if !self.wanted.may_ask(address, self.now) {
+    fn want(&mut self, interface: u16, ipv6: bool, address: u128, known: bool) {
+        if !self.wanted.may_ask(address, known, self.now) {
             return;
         }
         let notice = Notice::NeighbourWanted { interface, address: Address { ipv6, value: address } };

@@ -64,6 +64,7 @@ impl Worker {
             return self.drop_packet(packet, DropReason::MissBudget);
         }
         self.misses_left -= 1;
+        let sessions = self.engine.stats().sessions;
         let mut probes = std::mem::take(&mut self.scratch.probes);
         let made = self.engine.new_outbound(
             tuple,
@@ -75,7 +76,7 @@ impl Worker {
         self.scratch.probes = probes;
         match made {
             Ok(flow) => {
-                self.begin(&packet, &flow);
+                self.begin(&packet, &flow, sessions);
                 self.forward_outbound(packet, flow.session, &flow.fixed);
             }
             Err(reason) => match refusal(reason, packet.meta.family) {
@@ -113,6 +114,7 @@ impl Worker {
             return self.drop_packet(packet, DropReason::MissBudget);
         }
         self.misses_left -= 1;
+        let sessions = self.engine.stats().sessions;
         let mut probes = std::mem::take(&mut self.scratch.probes);
         let made = self.engine.new_inbound(
             tuple,
@@ -123,7 +125,7 @@ impl Worker {
         self.scratch.probes = probes;
         match made {
             Ok(flow) => {
-                self.begin(&packet, &flow);
+                self.begin(&packet, &flow, sessions);
                 self.forward_inbound(packet, flow.session, &flow.fixed);
             }
             Err(DropReason::NoBinding | DropReason::UnsolicitedSyn | DropReason::TcpNoSession) if local => {
@@ -137,9 +139,12 @@ impl Worker {
         }
     }
 
-    /// Counts a new session and clears its route cache, which its first packet fills.
-    fn begin(&mut self, packet: &Packet, flow: &Flow) {
-        if flow.session.is_some() {
+    /// Counts a new session and clears its route cache, which its first packet fills. `before` is how many sessions there
+    /// were: an earlier packet of the batch may have made this one.
+    fn begin(&mut self, packet: &Packet, flow: &Flow, before: u32) {
+        if flow.session.is_some() && self.engine.stats().sessions == before {
+            self.tally.established += 1;
+        } else if flow.session.is_some() {
             self.sight.counters.add(Counter::SessionsCreated, 1);
             let session = self.engine.session(flow.session);
             let mut route = session.route();

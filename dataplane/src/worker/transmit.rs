@@ -6,13 +6,17 @@ use sluice_shm::{Counter, Stage as TraceStage};
 
 use super::batch::Packet;
 use super::{Transmit, Worker};
-use crate::nexthop::AdjacencyIndex;
+use crate::nexthop::{AdjacencyIndex, State};
 use crate::parcel::{Parcel, Punt, Stage};
 
 impl Worker {
     /// Writes the link header for the next hop and queues the packet on its port.
     pub(super) fn transmit(&mut self, mut packet: Packet, adjacency: AdjacencyIndex) {
         let neighbour = self.setup.routes.adjacencies.get(adjacency);
+        // A cached next hop may have gone within this very loop.
+        if neighbour.state != State::Resolved {
+            return self.drop_packet(packet, DropReason::NeighbourUnresolved);
+        }
         let position = u16::from(neighbour.interface);
         let Some(interface) = self.setup.interface(position) else {
             return self.drop_packet(packet, DropReason::InterfaceGone);
@@ -73,7 +77,8 @@ impl Worker {
             return self.drop_packet(packet, DropReason::PuntPoliced);
         }
         self.mark(&packet, TraceStage::Punt, reason.index() as u32);
-        if packet.link.vlan.is_some() {
+        // Tags end here, priority tags (VLAN 0) included.
+        if packet.link.len > 14 {
             let link = packet.link;
             let stripped = write_link(
                 &mut packet.mbuf,
@@ -163,6 +168,19 @@ fn flush_port(
     }
 }
 
+/// Shortest Ethernet frame without its check sequence.
+const SHORTEST: usize = 60;
+
+/// Pads a short frame with zeros: software ports and their peers do not (XLT-45).
+//= conformance XLT-45
+#[inline]
+fn pad(frame: &mut sluice_packet::Frame<'_>) {
+    let length = frame.len();
+    if length < SHORTEST && frame.set_len(SHORTEST) {
+        frame.bytes_mut()[length..].fill(0);
+    }
+}
+
 /// Writes a link header that ends where the network header begins. False without room.
 fn write_link(
     mbuf: &mut Mbuf,
@@ -186,6 +204,7 @@ fn write_link(
             bytes[14..16].copy_from_slice(&vlan.to_be_bytes());
         }
         bytes[length - 2..length].copy_from_slice(&ether_type.to_be_bytes());
+        pad(frame);
         true
     })
 }
