@@ -1,1 +1,7 @@
-fn main() {}
+//! `sluice-pktgen`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sluice_pktgen::run::main()
+}

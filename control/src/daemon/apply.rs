@@ -224,6 +224,8 @@ impl Daemon {
                 self.trouble = Some(format!("generation {generation} is not in force: {error}"));
                 return;
             }
+            // What was told before belonged to no configuration that the dataplane knew.
+            self.neighbours.tell_all_again();
             tracing::info!(generation, "configuration handed to the dataplane");
         }
         self.pending = false;

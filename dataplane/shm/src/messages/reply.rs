@@ -1,4 +1,4 @@
-//! Replies: dataplane to control, one for each command.
+//! Replies: dataplane to control, one for each command but those about neighbours, which come by the thousand.
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
