@@ -38,5 +38,5 @@ pub use random::Random;
 pub use report::Report;
 pub use yardstick::Yardstick;
 
-/// Sessions of the benchmarks: in the first-level cache or nearly, in the second or third level, in memory.
+/// Sessions of the benchmarks: lines that fit the second-level cache, the third, and neither on most machines.
 pub const SIZES: [u32; 3] = [1 << 10, 1 << 16, 1 << 20];

@@ -58,7 +58,8 @@ impl Machine {
         let flags = field("flags").unwrap_or_default();
         Self {
             cpu: field("model name").unwrap_or_default(),
-            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            // All of them: the process itself may be pinned to one.
+            cpus: cpuinfo.lines().filter(|line| line.starts_with("processor")).count(),
             core,
             unit: UNIT,
             unit_mhz: cycles_per_microsecond(),

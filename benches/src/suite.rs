@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::meter::{Meter, Run, Workload};
 use crate::report::{Report, Row};
 use crate::rewrite::{DeltaAlone, RewriteAlone};
-use crate::whole::Whole;
+use crate::whole::{Parse, Whole};
 use crate::yardstick::{Walk, Yardstick};
 use crate::{Error, Population, SIZES};
 
@@ -60,7 +60,9 @@ fn alone(report: &mut Report, meter: &mut Meter) -> Result<(), Error> {
         let entries = DIRECTIONS.map(|direction| {
             Entry::new(population.row("rewrite", direction), false, RewriteAlone::new(direction))
         });
-        groups.push((population, Vec::from(entries)));
+        let direction = Direction::Outbound;
+        let parse = Entry::new(population.row("parse", direction), false, Parse::new(direction));
+        groups.push((population, std::iter::once(parse).chain(entries).collect::<Vec<_>>()));
     }
     if let Some((population, entries)) = groups.first_mut() {
         let direction = Direction::Outbound;
