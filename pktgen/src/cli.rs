@@ -55,7 +55,7 @@ The defaults are addresses for benchmarks (RFC 2544, RFC 5180). A Sluice that fi
 
 First every flow is opened: one frame each way, at --open-rate, up to five times. Then all flows are sent in turn
 for --seconds; the responder on the outside answers every frame that it gets, to the address and port it came from.")]
-    Quick(Quick),
+    Quick(Box<Quick>),
     /// Connect the two ports to each other, without a device, and verify that the tester loses nothing by itself
     #[command(after_help = "Examples:
   sluice-pktgen selftest

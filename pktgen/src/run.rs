@@ -122,6 +122,8 @@ fn measure(command: &Command, machine: &Machine) -> Result<Report, RunError> {
         ..EalArgs::default()
     })?;
 
+    // Goes after the ports, which remove their sockets themselves.
+    let mut sockets = None;
     let (devices, sides, macs) = match command {
         Command::Quick(quick) => {
             let inside = Opened::open(&eal, &quick.inside, 0)?;
@@ -137,7 +139,7 @@ fn measure(command: &Command, machine: &Machine) -> Result<Report, RunError> {
             ([quick.inside.to_string(), quick.outside.to_string()], sides, macs)
         }
         Command::Selftest(selftest) => {
-            let (devices, sides) = connected(&eal, selftest.ports, plan.seed)?;
+            let (devices, sides) = connected(&eal, selftest.ports, plan.seed, &mut sockets)?;
             (devices, sides, [None, None])
         }
     };
@@ -160,8 +162,13 @@ fn measure(command: &Command, machine: &Machine) -> Result<Report, RunError> {
     Ok(Report::new(&tester.plan, &tester.judge, machinery))
 }
 
-/// Two ports that are connected to each other.
-fn connected(eal: &Eal, cable: Cable, seed: u64) -> Result<([String; 2], (Side, Side)), RunError> {
+/// Two ports that are connected to each other, and in `sockets` what has to outlive them.
+fn connected(
+    eal: &Eal,
+    cable: Cable,
+    seed: u64,
+    sockets: &mut Option<Directory>,
+) -> Result<([String; 2], (Side, Side)), RunError> {
     match cable {
         Cable::Ring => {
             let devices = ["inside", "outside"].map(|name| Device::Ring { name: name.to_owned() });
@@ -170,7 +177,7 @@ fn connected(eal: &Eal, cable: Cable, seed: u64) -> Result<([String; 2], (Side, 
             Ok((devices.map(|device| device.to_string()), sides))
         }
         Cable::Memif => {
-            let directory = Directory::new()?;
+            let directory = sockets.insert(Directory::new()?);
             let socket = directory.0.join("memif.sock").display().to_string();
             let devices = [sluice_dpdk::device::MemifRole::Server, sluice_dpdk::device::MemifRole::Client]
                 .map(|role| Device::Memif { socket: socket.clone(), role, id: 0 });
@@ -178,8 +185,6 @@ fn connected(eal: &Eal, cable: Cable, seed: u64) -> Result<([String; 2], (Side, 
             let (one, other) = (Opened::open(eal, inside, 0)?, Opened::open(eal, outside, 1)?);
             one.wait_for_link(inside)?;
             other.wait_for_link(outside)?;
-            // Connected, the socket's name is needed no more.
-            drop(directory);
             let sides = (one.into_side(1, seed)?, other.into_side(2, seed)?);
             Ok((devices.map(|device| device.to_string()), sides))
         }
