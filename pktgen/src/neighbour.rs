@@ -178,7 +178,7 @@ mod tests {
     fn a_request_is_answered_and_the_answer_understood() {
         for (family, mine, theirs) in [
             (Family::V4, 0xc612_0002, 0xc612_0001),
-            (Family::V6, 0x2001_0002 << 96 | 2, 0x2001_0002 << 96 | 0xab_cdef),
+            (Family::V6, 0x2001_0002 << 96 | 2, 0x2001_0002 << 96 | 0x00ab_cdef),
         ] {
             let asked = request(family, ME, mine, theirs);
             assert_eq!(answer(&asked, PEER, |_, _| false), None);
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn solicitations_go_to_the_group_of_the_target() {
-        let asked = request(Family::V6, ME, 2, 0x2001_0002 << 96 | 0x12_ab_cdef);
+        let asked = request(Family::V6, ME, 2, 0x2001_0002 << 96 | 0x12ab_cdef);
         assert_eq!(asked[..6], [0x33, 0x33, 0xff, 0xab, 0xcd, 0xef]);
         assert_eq!(asked[38..54], [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xab, 0xcd, 0xef]);
     }
