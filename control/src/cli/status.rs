@@ -266,7 +266,11 @@ fn write_dataplane(info: &DataplaneInfo, age: Option<u64>, out: &mut Output) -> 
         Some(ms) => format!("heartbeat {ms} ms ago"),
     };
     let uptime = span(now_ns().saturating_sub(info.started_ns) / 1_000_000_000);
-    let workers = if info.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", info.workers) };
+    let workers = match info.active_workers {
+        0 => "no workers yet".to_owned(),
+        1 => "1 worker".to_owned(),
+        n => format!("{n} workers"),
+    };
     out.line(format!(
         "{BOLD}dataplane{PLAIN}  {state}, pid {}, up {uptime}, {heartbeat}, {workers}, generation {}",
         info.pid, info.generation
