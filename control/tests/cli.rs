@@ -196,6 +196,7 @@ fn status_and_counters_need_no_daemon() {
     one.counters.add_drop(DropReason::NoRoute, 7);
     two.counters.set(Counter::Sessions, 42);
     region.set_state(DataplaneState::Running);
+    region.set_active_workers(2);
     region.heartbeat(now_ns());
     region.set_port(0, &PortInfo { device: "null:lan".into(), mac: [2; 6], ..PortInfo::default() });
 
