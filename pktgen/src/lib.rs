@@ -17,6 +17,7 @@
 //! | [`received`], [`fault`] | frames as they come back, and what can be wrong with one |
 //! | [`verify`], [`window`], [`histogram`] | judgement of each frame, flow by flow, and the numbers that follow |
 //! | [`neighbour`] | ARP and ND: answers, and the gateway's MAC address |
+//! | [`pace`] | when the next frame is due |
 //! | [`side`], [`run`] | DPDK ports, and the loop over them |
 //! | [`report`] | what comes out |
 //!
@@ -27,6 +28,7 @@ pub mod fault;
 pub mod histogram;
 pub mod hosts;
 pub mod neighbour;
+pub mod pace;
 pub mod plan;
 pub mod received;
 pub mod report;
