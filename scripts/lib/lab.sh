@@ -70,6 +70,8 @@ lab_create() {
         # Addresses are usable at once: nobody else can have them here.
         on "$host" sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 \
             net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.default.accept_ra=0
+        # Inside hosts that share an external address share the server's limit of one unreachable a second.
+        on "$host" sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
     done
     for host in client4 router server4; do
         on "$host" sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1

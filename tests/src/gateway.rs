@@ -67,6 +67,20 @@ impl<'lab> Gateway<'lab> {
         Ok(())
     }
 
+    /// Starts the data plane through a shell script, which finds the command line in `"$0" "$@"`. The script runs in a mount
+    /// namespace of its own.
+    pub fn start_dataplane_by(&mut self, script: &str) -> Result<()> {
+        let mut command = self.lab.host("gw").command("sh");
+        command
+            .args(["-c", script])
+            .arg(programs::path(programs::DATAPLANE)?)
+            .arg("--run-dir")
+            .arg(&self.run);
+        self.dataplane =
+            Some(Process::spawn("dataplane", command, &self.lab.directory().join("dataplane.log"))?);
+        Ok(())
+    }
+
     /// Starts control with the configuration file.
     pub fn start_control(&mut self) -> Result<()> {
         let mut command = self.lab.host("gw").command(programs::path(programs::CONTROL)?);

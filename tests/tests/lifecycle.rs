@@ -87,6 +87,51 @@ fn dataplane_on_xdp_ports_is_killed_and_replaced() -> Result<()> {
     dataplane_is_killed_and_replaced(Device::Xdp)
 }
 
+/// Hugepages reserved for a test, and given back.
+struct Hugepages(i64);
+
+impl Hugepages {
+    const COUNT: &str = "/proc/sys/vm/nr_hugepages";
+
+    fn change(by: i64) -> Result<i64> {
+        let read = || -> Result<i64> { Ok(std::fs::read_to_string(Self::COUNT)?.trim().parse()?) };
+        let before = read()?;
+        std::fs::write(Self::COUNT, (before + by).max(0).to_string()).context("reserving hugepages")?;
+        Ok(read()? - before)
+    }
+
+    fn reserve(pages: i64) -> Result<Self> {
+        let got = Self(Self::change(pages)?);
+        ensure!(got.0 >= pages, "the kernel reserved {} of {pages} hugepages", got.0);
+        Ok(got)
+    }
+}
+
+impl Drop for Hugepages {
+    fn drop(&mut self) {
+        if let Err(error) = Self::change(-self.0) {
+            eprintln!("{} hugepages stay reserved: {error:#}", self.0);
+        }
+    }
+}
+
+/// Every other test runs without hugepages; this one with them, and with nothing else.
+#[test]
+fn hugepages_are_used_where_there_are_some() -> Result<()> {
+    let _pages = Hugepages::reserve(300)?;
+    let lab = Lab::new()?;
+    let mut gateway = Gateway::prepare(&lab, &Site::default())?;
+    gateway.start_dataplane_by(
+        "mkdir -p /dev/hugepages && mount -t hugetlbfs hugetlbfs /dev/hugepages && exec \"$0\" --hugepages require \"$@\"",
+    )?;
+    gateway.start_control()?;
+    gateway.forwards(READY)?;
+    let log = gateway.dataplane.as_ref().context("the data plane")?.log();
+    ensure!(!log.contains("without hugepages"), "{log}");
+    gateway.finish()?;
+    lab.finish()
+}
+
 /// Control first: it waits, says so, and configures the data plane when that appears.
 #[test]
 fn control_starts_first() -> Result<()> {
