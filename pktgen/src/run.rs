@@ -123,14 +123,7 @@ fn measure(command: &Command, machine: &Machine) -> Result<Report, RunError> {
         ..EalArgs::default()
     })?;
 
-    let memif = match command {
-        Command::Quick(quick) => {
-            [&quick.inside, &quick.outside].iter().any(|device| matches!(device, Device::Memif { .. }))
-        }
-        Command::Selftest(selftest) => selftest.ports == Cable::Memif,
-    };
-    // Dropped in reverse order: ports, sockets (which ports remove themselves), the pause, EAL.
-    let pause = Pause { needed: memif };
+    // Outlives the ports, which remove their sockets themselves.
     let mut sockets = None;
     let (devices, sides, macs) = match command {
         Command::Quick(quick) => {
@@ -167,30 +160,7 @@ fn measure(command: &Command, machine: &Machine) -> Result<Report, RunError> {
         opened,
         sending,
     };
-    let report = Report::new(&tester.plan, &tester.judge, machinery);
-    tester.close(&pause);
-    Ok(report)
-}
-
-/// Time for DPDK's interrupt thread. When a memif is closed, that thread is told to free the connection, its own and the
-/// peer's; 22.11 does not wait for it in `rte_eal_cleanup`, and it then frees into memory that is gone (one in five runs
-/// ended with SIGSEGV).
-struct Pause {
-    needed: bool,
-}
-
-impl Pause {
-    fn take(&self) {
-        if self.needed {
-            std::thread::sleep(Duration::from_millis(150));
-        }
-    }
-}
-
-impl Drop for Pause {
-    fn drop(&mut self) {
-        self.take();
-    }
+    Ok(Report::new(&tester.plan, &tester.judge, machinery))
 }
 
 /// Two ports that are connected to each other, and in `sockets` what has to outlive them.
@@ -350,13 +320,6 @@ impl Tester {
         let inbound = Template::new(plan.outside.family, macs[1], outside.mac, plan.outside_len());
         let judge = Verifier::new(&plan, inside.mac, outside.mac);
         Self { plan, inside, outside, outbound, inbound, judge, clock, stop, unanswered: 0 }
-    }
-
-    /// Closes one port after the other: two ends of one memif at once would be closed on two threads.
-    fn close(self, pause: &Pause) {
-        drop(self.inside);
-        pause.take();
-        drop(self.outside);
     }
 
     fn stopped(&self) -> bool {

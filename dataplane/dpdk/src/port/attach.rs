@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sluice_dpdk_sys as sys;
 
@@ -89,6 +90,11 @@ impl Port {
     }
 }
 
+/// Time for DPDK's interrupt thread. When a memif is closed, that thread is told to free the connection, its own and the
+/// peer's; 22.11 does not wait for it, neither here nor when EAL ends, and it then frees into memory that is gone (one in
+/// five processes that ended right after ended with SIGSEGV).
+const MEMIF_FAREWELL: Duration = Duration::from_millis(150);
+
 impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -98,6 +104,9 @@ impl Drop for Shared {
                 sys::rte_eth_dev_stop(self.id);
             }
             sys::rte_eth_dev_close(self.id);
+        }
+        if self.driver == "net_memif" {
+            std::thread::sleep(MEMIF_FAREWELL);
         }
         if let Some((bus, name)) = &self.device {
             remove(bus, name);
