@@ -264,12 +264,12 @@ impl Topology {
         let workers = start.crews.len();
         let mtu = start.snapshot.ports.iter().map(|port| port.mtu).max().unwrap_or(1500);
         let data_room = (mtu + 256 + sluice_dpdk::mempool::HEADROOM).max(MIN_DATA_ROOM);
-        let pool = |count: u32| {
+        let pool = |count: u32, socket: SocketId| {
             let name = format!("sluice{}", NAMES.fetch_add(1, Ordering::Relaxed));
-            let config = MempoolConfig { count, cache: MEMPOOL_CACHE, data_room, socket: SocketId::ANY };
+            let config = MempoolConfig { count, cache: MEMPOOL_CACHE, data_room, socket };
             Mempool::new(&name, &config).map_err(|error| TopologyError::Mempool(Box::new(error)))
         };
-        let mempool = pool(SPARE_MBUFS - 1)?;
+        let mempool = pool(SPARE_MBUFS - 1, SocketId::ANY)?;
 
         for attached in &mut attached.ports {
             let AttachedPort { device, mtu, port, queues } = attached;
@@ -283,11 +283,11 @@ impl Topology {
                 continue;
             }
             *queues = None;
-            // A pool for each port: `net_af_xdp` keeps a fill ring and a completion ring of 2048 buffers each per queue,
-            // and what one port holds must not starve another.
+            // A pool for each port, on the port's NUMA socket: `net_af_xdp` keeps a fill ring and a completion ring of 2048
+            // buffers each per queue, and what one port holds must not starve another.
             let queued = 4 * u32::from(plan.rx + plan.tx) * u32::from(RX_DESCRIPTORS.max(TX_DESCRIPTORS));
             let count = (queued + SPARE_MBUFS).next_power_of_two() - 1;
-            let buffers = pool(count)?;
+            let buffers = pool(count, offered.socket)?;
             let config = PortConfig {
                 rx_queues: plan.rx,
                 tx_queues: plan.tx,
