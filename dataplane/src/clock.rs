@@ -1,6 +1,6 @@
 //! Time for the dataplane: `CLOCK_BOOTTIME`, read once per loop.
 //!
-//! The read goes through the vDSO, some 25 ns and no system call; below it everything gets time as an argument. Ticks
+//! The read goes through the vDSO, so it is no system call; below it everything gets time as an argument. Ticks
 //! count from the clock base in the state region, so that they mean the same to whoever maps it.
 
 use sluice_nat::{TICKS_PER_SECOND, Tick};
