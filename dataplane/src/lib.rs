@@ -7,12 +7,11 @@
 //! | [`setup`], [`router`], [`nexthop`] | a configuration as workers use it; routes; neighbours |
 //! | [`worker`] | the poll loop and its stages |
 //! | [`parcel`], [`punt`], [`tap`] | what travels between threads; the thread that speaks to the kernel |
-//! | [`clock`], [`ident`], [`notice`] | time, IPv4 identification, events on their way to control |
+//! | [`clock`], [`ident`] | time, IPv4 identification |
 
 pub mod clock;
 pub mod ident;
 pub mod nexthop;
-pub mod notice;
 pub mod parcel;
 pub mod process;
 pub mod punt;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use sluice_dpdk::{
-    Burst, Capabilities, Device, Eal, Mempool, MempoolConfig, Port, PortConfig, PortStats, RegisteredThread,
+    Capabilities, Device, Eal, Mempool, MempoolConfig, Port, PortConfig, PortStats, RegisteredThread,
     RssConfig, RssFunctions, RxQueue, SocketId, TxQueue,
 };
 use sluice_nat::{Engine, Shared, WorkerId};
@@ -23,7 +23,7 @@ use crate::parcel::{HANDOFF_SLOTS, PUNT_SLOTS};
 use crate::punt::{PuntThread, Twin};
 use crate::setup::Setup;
 use crate::tap::TapQueue;
-use crate::worker::{self, Idle, Links, Order, Parts, Receive, Sight, Transmit, Worker};
+use crate::worker::{self, Idle, Links, Order, Outbox, Parts, Receive, Sight, Transmit, Worker};
 
 /// Configurations that may be on their way to a worker.
 const ORDER_SLOTS: usize = 64;
@@ -459,8 +459,8 @@ impl Topology {
                 queues[usize::from(port)].0.push(queue);
             }
             for (port, transmit) in transmit.into_iter().enumerate() {
-                if let Transmit::Own { queue, .. } = transmit {
-                    queues[port].1.push(queue);
+                if let Transmit::Own(outbox) = transmit {
+                    queues[port].1.push(outbox.into_queue());
                 }
             }
             crews.push(Some((engine, sight)));
@@ -558,7 +558,7 @@ fn deal(
             transmit.push(Transmit::Via(owner(worker % count) as u8));
         }
         for (number, queue) in tx.into_iter().enumerate() {
-            transmit[owner(number)][port] = Transmit::Own { queue, pending: Burst::new() };
+            transmit[owner(number)][port] = Transmit::Own(Outbox::new(queue));
         }
     }
     (receive, transmit)

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! client6 (IPv6 only) ─┐
-//! client4 (IPv4 only) ─┴─ lan (switch) ── gw ── router ── server4 (IPv4 only)
-//!                                     lan0    wan0
+//! client4 (IPv4 only) ─┼─ lan (switch) ── gw ── router ── server4 (IPv4 only)
+//! tagged (VLAN 20) ────┘              lan0    wan0
 //! ```
 //!
 //! A shell waits at the other end of a pipe. When the pipe closes (the lab is dropped, the test panics, is interrupted or
@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::netns::Netns;
 use crate::process::tail;
+use crate::vlan::TaggedCable;
 
 /// The server's address.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -29,7 +30,7 @@ pub const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub const PREFIX64: [u16; 6] = [0x2001, 0xdb8, 0x64, 0, 0, 0];
 
 /// Hosts of every lab.
-const HOSTS: [&str; 6] = ["client6", "client4", "lan", "gw", "router", "server4"];
+const HOSTS: [&str; 7] = ["client6", "client4", "tagged", "lan", "gw", "router", "server4"];
 
 /// One lab per test process at a time; see the crate's documentation.
 static ONE_LAB: Mutex<()> = Mutex::new(());
@@ -60,6 +61,7 @@ pub struct Lab {
     id: String,
     directory: PathBuf,
     hosts: Vec<Netns>,
+    tagged: Option<TaggedCable>,
     cleaner: Child,
     _one: MutexGuard<'static, ()>,
 }
@@ -88,15 +90,15 @@ impl Lab {
             .process_group(0)
             .spawn()
             .context("starting the lab's cleaner")?;
-        let mut lab = Self { id, directory, hosts: Vec::new(), cleaner, _one: one };
+        let mut lab = Self { id, directory, hosts: Vec::new(), tagged: None, cleaner, _one: one };
         for name in &names {
             lab.hosts.push(Netns::create(name)?);
         }
-        lab.connect().context("building the lab's network")?;
+        lab.tagged = Some(lab.connect().context("building the lab's network")?);
         Ok(lab)
     }
 
-    fn connect(&self) -> Result<()> {
+    fn connect(&self) -> Result<TaggedCable> {
         for host in ["client4", "router", "server4"] {
             for scope in ["all", "default"] {
                 self.host(host).sysctl(&format!("net.ipv6.conf.{scope}.disable_ipv6=1"))?;
@@ -109,10 +111,15 @@ impl Lab {
             self.cable(host, interface, "lan", host)?;
             lan.ip(&["link", "set", host, "master", "br0"])?;
         }
+        let tagged = self.host("tagged");
+        let cable = TaggedCable::new(tagged, lan, "tagged", 20)?;
+        lan.ip(&["link", "set", "tagged", "master", "br0"])?;
         self.cable("gw", "wan0", "router", "eth0")?;
         self.cable("router", "eth1", "server4", "eth0")?;
 
         for (host, interface, address) in [
+            ("tagged", "vlan20", "2001:db8:520::10/64"),
+            ("tagged", "vlan20", "10.0.20.10/24"),
             ("client6", "eth0", "2001:db8:501::10/64"),
             ("client6", "eth0", "2001:db8:501::11/64"),
             ("client4", "eth0", "10.0.0.10/24"),
@@ -126,21 +133,23 @@ impl Lab {
         }
         self.host("client6").ip(&["-6", "route", "add", "default", "via", "2001:db8:501::1"])?;
         self.host("client4").ip(&["route", "add", "default", "via", "10.0.0.1"])?;
+        tagged.ip(&["-6", "route", "add", "default", "via", "2001:db8:520::1"])?;
+        tagged.ip(&["route", "add", "default", "via", "10.0.20.1"])?;
         self.host("server4").ip(&["route", "add", "default", "via", "203.0.113.1"])?;
         self.host("router").sysctl("net.ipv4.ip_forward=1")?;
         self.host("router").ip(&["route", "add", "198.51.100.0/30", "via", "192.0.2.2"])?;
-        Ok(())
+        Ok(cable)
     }
 
-    /// A cable between two hosts. Offloads are off at both ends: a peer that leaves checksums and segmentation to a NIC
-    /// that does not exist sends what no wire carries.
+    /// A cable between two hosts. Offloads are off at both ends: a peer that leaves checksums, segmentation and VLAN tags to
+    /// a NIC that does not exist sends what no wire carries.
     fn cable(&self, host: &str, interface: &str, peer: &str, peer_interface: &str) -> Result<()> {
         let (a, b) = (self.host(host), self.host(peer));
         a.ip(&["link", "add", interface, "type", "veth", "peer", "name", peer_interface, "netns", b.name()])?;
         for (netns, interface) in [(a, interface), (b, peer_interface)] {
             netns.exec(&[
                 "ethtool", "-K", interface, "tx", "off", "rx", "off", "gso", "off", "tso", "off", "gro",
-                "off",
+                "off", "txvlan", "off",
             ])?;
             netns.ip(&["link", "set", interface, "up"])?;
         }

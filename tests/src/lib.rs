@@ -12,6 +12,7 @@
 //! | [`service`] | a TCP and UDP peer that says what it saw |
 //! | [`traffic`] | connections and datagrams of a client |
 //! | [`capture`] | what a host's interface carried |
+//! | [`vlan`] | a tagged cable, also for kernels without VLANs |
 //! | [`wait`] | deadlines instead of sleeps |
 //! | [`checks`] | behaviours, each against a running gateway |
 //!
@@ -29,4 +30,5 @@ pub mod programs;
 pub mod service;
 pub mod site;
 pub mod traffic;
+pub mod vlan;
 pub mod wait;

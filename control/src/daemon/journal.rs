@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_shm::NatEvent;
+use sluice_nat::Event;
 
 #[derive(Default)]
 pub(crate) struct Journal {
@@ -13,13 +13,13 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    pub(crate) fn nat(&mut self, event: &NatEvent) {
+    pub(crate) fn nat(&mut self, event: &Event) {
         let kind = match event {
-            NatEvent::BlockAllocated { .. } => "block_allocated",
-            NatEvent::BlockReleased { .. } => "block_released",
-            NatEvent::BindingCreated { .. } => "binding_created",
-            NatEvent::BindingDeleted { .. } => "binding_deleted",
-            NatEvent::Refused { .. } => "refused",
+            Event::BlockAllocated { .. } => "block_allocated",
+            Event::BlockReleased { .. } => "block_released",
+            Event::BindingCreated { .. } => "binding_created",
+            Event::BindingDeleted { .. } => "binding_deleted",
+            Event::Refused { .. } => "refused",
         };
         self.count(kind);
     }

@@ -1,12 +1,14 @@
 //! What the engine reports: port blocks and bindings for the log, refusals, and probes to send.
+//!
+//! Events travel to control as they are (`sluice_shm::Notice::Nat`).
 
 use sluice_packet::DropReason;
 
 use crate::record::Fixed;
 use crate::types::{KindRealm, Protocol};
 
-/// Something that happened.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Something that happened, as the logs have it (LOG-09, LOG-12, LOG-15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A subscriber got a port block (LOG-12).
     BlockAllocated {
@@ -64,9 +66,6 @@ pub enum Event {
         /// External port or identifier.
         external_port: u16,
     },
-    /// An established TCP session was idle for its whole time: the dataplane sends an empty segment to the inside host
-    /// (N64-TCP-21, N64-TCP-22).
-    ProbeInside(Fixed),
     /// A new session was refused. At most one a subscriber and second.
     Refused {
         /// Why.
@@ -82,16 +81,26 @@ pub enum Event {
 pub trait Events {
     /// Takes one.
     fn event(&mut self, event: Event);
+
+    /// An established TCP session was idle for its whole time: the dataplane sends an empty segment to the inside host
+    /// (N64-TCP-21, N64-TCP-22).
+    fn probe(&mut self, session: &Fixed);
 }
 
 /// Nobody.
 impl Events for () {
     fn event(&mut self, _: Event) {}
+
+    fn probe(&mut self, _: &Fixed) {}
 }
 
-/// For tests.
-impl Events for Vec<Event> {
+/// All of it, kept.
+impl Events for (Vec<Event>, Vec<Fixed>) {
     fn event(&mut self, event: Event) {
-        self.push(event);
+        self.0.push(event);
+    }
+
+    fn probe(&mut self, session: &Fixed) {
+        self.1.push(*session);
     }
 }

@@ -4,7 +4,7 @@ use sluice_packet::DropReason;
 
 use crate::config::Config;
 use crate::event::{Event, Events};
-use crate::record::{Hot, Route};
+use crate::record::{Fixed, Hot, Route};
 use crate::shared::EXTENT;
 use crate::spec::Filtering;
 use crate::tables::{PERMIT, Tables};
@@ -85,7 +85,7 @@ impl Tables {
             return None;
         }
         //= conformance N64-TCP-21, N64-TCP-22, N64-TCP-33
-        events.event(Event::ProbeInside(record.fixed()));
+        events.probe(&record.fixed());
         let state = TcpState::Transitory;
         let timer_class = state.timer() as u8;
         record.set_hot(Hot { last_seen: now, tcp_state: state as u8, timer_class, ..hot });
@@ -171,4 +171,7 @@ impl Events for Deferred<'_> {
     fn event(&mut self, event: Event) {
         self.0.push(event);
     }
+
+    /// A session that is closed is not probed.
+    fn probe(&mut self, _: &Fixed) {}
 }

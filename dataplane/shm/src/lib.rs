@@ -65,7 +65,7 @@ pub use self::{
     state_region::{StateClock, StateGeometry, StateReader, StateRegion},
 };
 pub use messages::{
-    Address, Command, MessageError, NatEvent, NeighbourState, Notice, Reply, Request, Stage, StageMark,
-    TraceEnd, TraceFilter, TraceRecord,
+    Address, Command, MessageError, NeighbourState, Notice, Reply, Request, Stage, StageMark, TraceEnd,
+    TraceFilter, TraceRecord,
 };
 pub use ring::{Consumer, Producer};

@@ -12,7 +12,7 @@ mod reply;
 mod trace;
 
 pub use command::{Command, NeighbourState, Request, TraceFilter};
-pub use notice::{NatEvent, Notice};
+pub use notice::Notice;
 pub use reply::{MAX_REPLY_TEXT, Reply};
 pub use trace::{MAX_CAPTURE, MAX_STAGES, NO_INTERFACE, Stage, StageMark, TraceEnd, TraceRecord};
 

@@ -34,8 +34,24 @@ impl Packet {
 }
 
 impl Worker {
-    /// Takes a batch of parsed packets through classification and the look-ups, each to its end.
+    /// Takes a batch of parsed packets to its end: once through, then the hairpinned ones for their second half, then the
+    /// errors that this half has made. Errors make no errors, and nothing is hairpinned twice (HAIR-08).
     pub(super) fn process(&mut self, batch: &mut Vec<Packet>) {
+        self.pass(batch);
+        for _ in 0..2 {
+            if self.scratch.hairpins.is_empty() {
+                return;
+            }
+            let spare = std::mem::take(&mut self.scratch.spare);
+            let mut again = std::mem::replace(&mut self.scratch.hairpins, spare);
+            self.pass(&mut again);
+            self.scratch.spare = again;
+        }
+        debug_assert!(self.scratch.hairpins.is_empty());
+    }
+
+    /// Classification and the look-ups of a batch, and what follows from them.
+    fn pass(&mut self, batch: &mut Vec<Packet>) {
         debug_assert!(batch.len() <= 2 * BURST);
         let mut classes = std::mem::take(&mut self.scratch.classes);
         let mut outbound = std::mem::take(&mut self.scratch.outbound);
@@ -84,18 +100,5 @@ impl Worker {
         self.scratch.classes = classes;
         self.scratch.outbound = outbound;
         self.scratch.inbound = inbound;
-        self.process_hairpins();
-    }
-
-    /// The second pass of hairpinned packets: once, after the batch that made them. What they hairpin again is dropped
-    /// in [`Worker::classify`] (HAIR-08).
-    fn process_hairpins(&mut self) {
-        if self.scratch.hairpins.is_empty() {
-            return;
-        }
-        let mut again = std::mem::take(&mut self.scratch.hairpins);
-        self.process(&mut again);
-        debug_assert!(self.scratch.hairpins.is_empty());
-        self.scratch.hairpins = again;
     }
 }

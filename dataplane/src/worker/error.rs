@@ -2,7 +2,7 @@
 
 use sluice_nat::config::Outbound;
 use sluice_nat::shared::ExternalOwner;
-use sluice_nat::{Fixed, InboundTuple, Kind, KindRealm, OutboundTuple, Protocol, SessionIndex, WorkerId};
+use sluice_nat::{InboundTuple, Kind, KindRealm, OutboundTuple, Protocol, SessionIndex, WorkerId};
 use sluice_packet::{
     DropReason, Endpoints, ErrorRewrite, Family, PuntReason, Quoted, Transport, icmp_error, is_global_v4,
 };
@@ -62,7 +62,7 @@ impl Worker {
             mtu_v6: 0,
             decrement: true,
         };
-        self.forward_error(packet, session, &fixed, rewrite, Family::V4);
+        self.forward_error(packet, session, rewrite, Family::V4);
     }
 
     /// An error from outside, about a packet that came from inside.
@@ -132,7 +132,7 @@ impl Worker {
             decrement: !packet.hairpinned,
         };
         let family = inside_family(&fixed);
-        self.forward_error(packet, session, &fixed, rewrite, family);
+        self.forward_error(packet, session, rewrite, family);
     }
 
     /// Routes, translates and sends.
@@ -140,7 +140,6 @@ impl Worker {
         &mut self,
         mut packet: Packet,
         session: SessionIndex,
-        fixed: &Fixed,
         mut rewrite: ErrorRewrite,
         to: Family,
     ) {
@@ -176,7 +175,6 @@ impl Worker {
             Err(reason) => return self.drop_packet(packet, reason),
         }
         self.mark(&packet, TraceStage::IcmpError, session.0);
-        let _ = fixed;
         match adjacency {
             Some(adjacency) => self.transmit(packet, adjacency),
             //= conformance HAIR-05

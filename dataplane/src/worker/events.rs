@@ -20,17 +20,15 @@ impl<'a> Sink<'a> {
 
 impl Events for Sink<'_> {
     fn event(&mut self, event: Event) {
-        if let Event::ProbeInside(fixed) = event {
-            // One loop expires no more sessions than there is room for.
-            if self.probes.len() < self.probes.capacity() {
-                self.probes.push(fixed);
-            }
-            return;
-        }
-        if let Some(event) = crate::notice::from_event(&event)
-            && !self.sight.notices.push(&Notice::Nat(event))
-        {
+        if !self.sight.notices.push(&Notice::Nat(event)) {
             self.sight.counters.add(Counter::EventsLost, 1);
+        }
+    }
+
+    fn probe(&mut self, session: &Fixed) {
+        // One loop expires no more sessions than there is room for.
+        if self.probes.len() < self.probes.capacity() {
+            self.probes.push(*session);
         }
     }
 }

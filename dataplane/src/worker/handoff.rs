@@ -7,6 +7,9 @@ use super::batch::Packet;
 use super::{BURST, Worker};
 use crate::parcel::{MAX_HOPS, Parcel, Stage};
 
+/// Most bursts that are taken from a ring in a loop.
+const BURSTS: usize = 4;
+
 impl Worker {
     /// Gives a packet to its owner.
     pub(super) fn hand_off(&mut self, packet: Packet, worker: u8, stage: Stage) {
@@ -34,8 +37,21 @@ impl Worker {
         }
     }
 
+    /// Takes what another worker handed over: more than a burst if there is more, for these packets have waited already.
+    pub(super) fn accept_all(&mut self, worker: usize) -> usize {
+        let mut packets = 0;
+        for _ in 0..BURSTS {
+            let taken = self.accept(worker);
+            packets += taken;
+            if taken < BURST {
+                break;
+            }
+        }
+        packets
+    }
+
     /// Takes a burst of what another worker handed over. Returns how many packets there were.
-    pub(super) fn accept(&mut self, worker: usize) -> usize {
+    fn accept(&mut self, worker: usize) -> usize {
         let Some(ring) = &mut self.links.handoff_in[worker] else { return 0 };
         let waiting = ring.slots().min(BURST);
         if waiting == 0 {

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rtrb::{Consumer, Producer};
-use sluice_dpdk::{Burst, Mempool, RegisteredThread, RxQueue, TxQueue};
+use sluice_dpdk::{Mempool, RegisteredThread, RxQueue};
 use sluice_nat::{Engine, Fixed, InboundTuple, OutboundTuple, SessionIndex, Shared, Tick, WorkerId};
 use sluice_packet::DropReason;
 use sluice_shm::{Counter, Notice, Producer as SharedProducer, TraceFilter, TraceRecord, WorkerCounters};
@@ -42,6 +42,7 @@ use crate::ident::Leases;
 use crate::parcel::{Injection, Parcel, Punt};
 use crate::setup::Setup;
 pub use idle::Idle;
+pub use transmit::Outbox;
 
 /// Packets a burst.
 pub const BURST: usize = 32;
@@ -69,13 +70,8 @@ pub struct Receive {
     reason = "one a port and worker, and the burst is better off beside its queue"
 )]
 pub enum Transmit {
-    /// Through a queue of this worker, filled up to a burst before it is sent.
-    Own {
-        /// The queue.
-        queue: TxQueue,
-        /// Packets to be sent, and the interface that counts each.
-        pending: Burst<BURST>,
-    },
+    /// Through a queue of this worker.
+    Own(Outbox),
     /// Through the worker that has the port's queue.
     Via(u8),
 }
@@ -134,6 +130,8 @@ struct Scratch {
     outbound: Vec<OutboundTuple>,
     inbound: Vec<InboundTuple>,
     hairpins: Vec<batch::Packet>,
+    /// Empty; changes places with `hairpins`.
+    spare: Vec<batch::Packet>,
     probes: Vec<Fixed>,
 }
 
@@ -145,6 +143,7 @@ impl Scratch {
             outbound: Vec::with_capacity(2 * BURST),
             inbound: Vec::with_capacity(2 * BURST),
             hairpins: Vec::with_capacity(2 * BURST),
+            spare: Vec::with_capacity(2 * BURST),
             probes: Vec::with_capacity(EXPIRE_BUDGET),
         }
     }
@@ -296,7 +295,7 @@ impl Worker {
                 packets += self.receive_burst(queue);
             }
             for worker in 0..self.links.handoff_in.len() {
-                packets += self.accept(worker);
+                packets += self.accept_all(worker);
             }
             packets += self.inject();
             self.expire();

@@ -1,5 +1,6 @@
 //! ICMP errors that the gateway itself sends about packets it does not forward.
 
+use sluice_dpdk::Mbuf;
 use sluice_nat::{TICKS_PER_SECOND, Tick};
 use sluice_packet::{DropReason, Family, IcmpMessage, Link, ethernet, icmp_make};
 use sluice_shm::{Counter, Stage as TraceStage};
@@ -48,10 +49,7 @@ impl Worker {
     }
 
     fn report(&mut self, packet: &Packet, reason: DropReason, message: IcmpMessage) {
-        // The second half of a hairpin shows a translated packet; its sender would not know it.
-        if packet.hairpinned
-            || !icmp_make::may_report(packet.mbuf.data(), &packet.meta, &packet.link, message)
-        {
+        if !icmp_make::may_report(packet.mbuf.data(), &packet.meta, &packet.link, message) {
             return;
         }
         let Some(interface) = self.setup.interface(packet.interface) else { return };
@@ -81,11 +79,29 @@ impl Worker {
         }
         self.mark(packet, TraceStage::IcmpError, u32::from(message.kind) << 8 | u32::from(message.code));
         self.sight.counters.add(Counter::Generated, 1);
-        self.originate(mbuf, packet.interface, meta.family, meta.source);
+        if packet.hairpinned {
+            self.report_back(mbuf, packet);
+        } else {
+            self.originate(mbuf, packet.interface, meta.family, meta.source);
+        }
+    }
+
+    /// An error about the second half of a hairpin quotes the packet as translated, and its sender has an external address of
+    /// our own: the error comes in as if from outside, and is translated like any other (HAIR-05).
+    fn report_back(&mut self, mbuf: Mbuf, packet: &Packet) {
+        let interface = packet.interface;
+        match ethernet::link(mbuf.data()) {
+            Ok(link) => {
+                let mut hairpins = std::mem::take(&mut self.scratch.hairpins);
+                self.enter(mbuf, link, interface, packet.hops, true, &mut hairpins);
+                self.scratch.hairpins = hairpins;
+            }
+            Err(reason) => self.count_drop(Some(interface), reason),
+        }
     }
 
     /// Routes and sends a packet that was made here, already counted as generated.
-    pub(super) fn originate(&mut self, mbuf: sluice_dpdk::Mbuf, interface: u16, family: Family, to: u128) {
+    pub(super) fn originate(&mut self, mbuf: Mbuf, interface: u16, family: Family, to: u128) {
         let adjacency = match self.route(family, to) {
             Resolved::Adjacency(adjacency) => adjacency,
             Resolved::Local => return self.count_drop(Some(interface), DropReason::NoRoute),

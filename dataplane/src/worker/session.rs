@@ -1,7 +1,7 @@
 //! Packets of flows: established ones by their session, new ones through the miss pipeline.
 
 use sluice_nat::shared::ExternalOwner;
-use sluice_nat::{Direction, Fixed, Flow, InboundTuple, OutboundTuple, SessionIndex};
+use sluice_nat::{Direction, Engine, Fixed, Flow, InboundTuple, OutboundTuple, SessionIndex, Tick};
 use sluice_packet::{DropReason, Family, IcmpMessage, PuntReason};
 use sluice_shm::{Counter, Stage as TraceStage};
 
@@ -16,40 +16,46 @@ impl Worker {
     #[inline]
     pub(super) fn outbound(&mut self, packet: Packet, tuple: &OutboundTuple, session: SessionIndex) {
         self.mark(&packet, TraceStage::LookupOutbound, session.0);
-        if session.is_some() {
-            match self.engine.established(session, Direction::Outbound, packet.meta.tcp_flags, self.now) {
-                Ok(()) => {
-                    let fixed = self.engine.session(session).fixed();
-                    self.tally.established += 1;
-                    self.mark(&packet, TraceStage::Established, session.0);
-                    return self.forward_outbound(packet, session, &fixed);
-                }
-                // Gone since the batch was looked up, or with its rule: what comes now is a new flow.
-                Err(DropReason::NoRule | DropReason::NoBinding) => {}
-                //= conformance N64-TCP-36
-                Err(reason) => return self.drop_packet(packet, reason),
-            }
+        match self.established(&packet, session, Direction::Outbound) {
+            Ok(fixed) => self.forward_outbound(packet, session, &fixed),
+            Err(None) => self.new_outbound(packet, tuple),
+            Err(Some(reason)) => self.drop_packet(packet, reason),
         }
-        self.new_outbound(packet, tuple);
     }
 
     /// A packet to an external address.
     #[inline]
     pub(super) fn inbound(&mut self, packet: Packet, tuple: &InboundTuple, session: SessionIndex) {
         self.mark(&packet, TraceStage::LookupInbound, session.0);
-        if session.is_some() {
-            match self.engine.established(session, Direction::Inbound, packet.meta.tcp_flags, self.now) {
-                Ok(()) => {
-                    let fixed = self.engine.session(session).fixed();
-                    self.tally.established += 1;
-                    self.mark(&packet, TraceStage::Established, session.0);
-                    return self.forward_inbound(packet, session, &fixed);
-                }
-                Err(DropReason::NoRule | DropReason::NoBinding) => {}
-                Err(reason) => return self.drop_packet(packet, reason),
-            }
+        match self.established(&packet, session, Direction::Inbound) {
+            Ok(fixed) => self.forward_inbound(packet, session, &fixed),
+            Err(None) => self.new_inbound(packet, tuple),
+            Err(Some(reason)) => self.drop_packet(packet, reason),
         }
-        self.new_inbound(packet, tuple);
+    }
+
+    /// Shows a packet to the session that was found for it. Without a reason in the error, it may begin a new flow.
+    #[inline]
+    fn established(
+        &mut self,
+        packet: &Packet,
+        session: SessionIndex,
+        direction: Direction,
+    ) -> Result<Fixed, Option<DropReason>> {
+        if !session.is_some() {
+            return Err(None);
+        }
+        match self.engine.established(session, direction, packet.meta.tcp_flags, self.now) {
+            Ok(()) => {
+                self.tally.established += 1;
+                self.mark(packet, TraceStage::Established, session.0);
+                Ok(self.engine.session(session).fixed())
+            }
+            // Gone since the batch was looked up, or with its rule: what comes now is a new flow.
+            Err(DropReason::NoRule | DropReason::NoBinding) => Err(None),
+            //= conformance N64-TCP-36
+            Err(reason) => Err(Some(reason)),
+        }
     }
 
     /// First packet of a flow from inside, or of one that another worker owns.
@@ -60,25 +66,12 @@ impl Worker {
         if owner != self.id {
             return self.hand_off(packet, owner.0, Stage::Enter);
         }
-        if self.misses_left == 0 {
-            return self.drop_packet(packet, DropReason::MissBudget);
-        }
-        self.misses_left -= 1;
-        let sessions = self.engine.stats().sessions;
-        let mut probes = std::mem::take(&mut self.scratch.probes);
-        let made = self.engine.new_outbound(
-            tuple,
-            packet.interface,
-            packet.meta.tcp_flags,
-            self.now,
-            &mut Sink::new(&mut self.sight, &mut probes),
-        );
-        self.scratch.probes = probes;
-        match made {
-            Ok(flow) => {
-                self.begin(&packet, &flow, sessions);
-                self.forward_outbound(packet, flow.session, &flow.fixed);
-            }
+        let (interface, flags) = (packet.interface, packet.meta.tcp_flags);
+        let make = |engine: &mut Engine, now, sink: &mut Sink<'_>| {
+            engine.new_outbound(tuple, interface, flags, now, sink)
+        };
+        match self.create(&packet, make) {
+            Ok(flow) => self.forward_outbound(packet, flow.session, &flow.fixed),
             Err(reason) => match refusal(reason, packet.meta.family) {
                 Some(message) => self.refuse(packet, reason, message),
                 None => self.drop_packet(packet, reason),
@@ -91,43 +84,27 @@ impl Worker {
     fn new_inbound(&mut self, packet: Packet, tuple: &InboundTuple) {
         let owner =
             self.shared.external_owner(&self.setup.nat, tuple.protocol, tuple.external, tuple.external_port);
-        let own = match owner {
+        let local = !packet.hairpinned && self.setup.is_local_v4(tuple.external);
+        match owner {
             ExternalOwner::Worker(worker) | ExternalOwner::Static(worker) => {
                 self.mark(&packet, TraceStage::Steer, u32::from(worker.0));
                 if worker != self.id {
                     return self.hand_off(packet, worker.0, Stage::Enter);
                 }
-                true
             }
-            ExternalOwner::Kernel | ExternalOwner::NotExternal | ExternalOwner::Free => false,
-        };
-        let local = !packet.hairpinned && self.setup.is_local_v4(tuple.external);
-        if !own {
-            return if local {
-                self.punt(packet, PuntReason::PoolLocal)
-            } else {
+            ExternalOwner::Kernel | ExternalOwner::NotExternal | ExternalOwner::Free if local => {
+                return self.punt(packet, PuntReason::PoolLocal);
+            }
+            ExternalOwner::Kernel | ExternalOwner::NotExternal | ExternalOwner::Free => {
                 let reason = unsolicited(&packet);
-                self.drop_packet(packet, reason)
-            };
-        }
-        if self.misses_left == 0 {
-            return self.drop_packet(packet, DropReason::MissBudget);
-        }
-        self.misses_left -= 1;
-        let sessions = self.engine.stats().sessions;
-        let mut probes = std::mem::take(&mut self.scratch.probes);
-        let made = self.engine.new_inbound(
-            tuple,
-            packet.meta.tcp_flags,
-            self.now,
-            &mut Sink::new(&mut self.sight, &mut probes),
-        );
-        self.scratch.probes = probes;
-        match made {
-            Ok(flow) => {
-                self.begin(&packet, &flow, sessions);
-                self.forward_inbound(packet, flow.session, &flow.fixed);
+                return self.drop_packet(packet, reason);
             }
+        }
+        let flags = packet.meta.tcp_flags;
+        let make =
+            |engine: &mut Engine, now, sink: &mut Sink<'_>| engine.new_inbound(tuple, flags, now, sink);
+        match self.create(&packet, make) {
+            Ok(flow) => self.forward_inbound(packet, flow.session, &flow.fixed),
             Err(DropReason::NoBinding | DropReason::UnsolicitedSyn | DropReason::TcpNoSession) if local => {
                 self.punt(packet, PuntReason::PoolLocal);
             }
@@ -137,6 +114,25 @@ impl Worker {
             }
             Err(reason) => self.drop_packet(packet, reason),
         }
+    }
+
+    /// Has the engine make a flow, within the loop's budget for new ones, and counts it.
+    fn create(
+        &mut self,
+        packet: &Packet,
+        make: impl FnOnce(&mut Engine, Tick, &mut Sink<'_>) -> Result<Flow, DropReason>,
+    ) -> Result<Flow, DropReason> {
+        if self.misses_left == 0 {
+            return Err(DropReason::MissBudget);
+        }
+        self.misses_left -= 1;
+        let before = self.engine.stats().sessions;
+        let mut probes = std::mem::take(&mut self.scratch.probes);
+        let made = make(&mut self.engine, self.now, &mut Sink::new(&mut self.sight, &mut probes));
+        self.scratch.probes = probes;
+        let flow = made?;
+        self.begin(packet, &flow, before);
+        Ok(flow)
     }
 
     /// Counts a new session and clears its route cache, which its first packet fills. `before` is how many sessions there

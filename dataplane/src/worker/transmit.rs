@@ -1,13 +1,60 @@
 //! The ends of a packet: transmit, punt, drop.
 
-use sluice_dpdk::Mbuf;
+use sluice_dpdk::{Burst, Mbuf, TxQueue};
 use sluice_packet::{DropReason, Family, PuntReason};
-use sluice_shm::{Counter, Stage as TraceStage};
+use sluice_shm::{Counter, Stage as TraceStage, WorkerCounters};
 
 use super::batch::Packet;
-use super::{Transmit, Worker};
+use super::{BURST, Transmit, Worker};
 use crate::nexthop::{AdjacencyIndex, State};
 use crate::parcel::{Parcel, Punt, Stage};
+
+/// A transmit queue and what is to be sent through it, filled up to a burst.
+pub struct Outbox {
+    queue: TxQueue,
+    pending: Burst<BURST>,
+    /// Of each pending packet, the interface that counts it and its length: the driver takes the packets themselves.
+    notes: [(u16, u16); BURST],
+}
+
+impl Outbox {
+    /// An empty one.
+    pub fn new(queue: TxQueue) -> Self {
+        Self { queue, pending: Burst::new(), notes: [(0, 0); BURST] }
+    }
+
+    /// The queue; what is pending is dropped.
+    pub fn into_queue(self) -> TxQueue {
+        self.queue
+    }
+
+    #[inline]
+    fn push(&mut self, mbuf: Mbuf, interface: u16, counters: &WorkerCounters) {
+        if self.pending.is_full() {
+            self.flush(counters);
+        }
+        self.notes[self.pending.len()] = (interface, mbuf.len() as u16);
+        // There is room.
+        let _ = self.pending.push(mbuf);
+    }
+
+    /// Sends what is pending; what the queue does not take is dropped by name, for a worker waits for nobody.
+    fn flush(&mut self, counters: &WorkerCounters) {
+        let offered = self.pending.len();
+        let sent = self.queue.tx(&mut self.pending);
+        let mut bytes = 0;
+        for &(interface, length) in &self.notes[..sent] {
+            bytes += u64::from(length);
+            counters.interface(usize::from(interface)).add_tx(1, length.into());
+        }
+        counters.add(Counter::TxPackets, sent as u64);
+        counters.add(Counter::TxBytes, bytes);
+        if sent < offered {
+            counters.add_drop(DropReason::TxFull, (offered - sent) as u64);
+            self.pending.clear();
+        }
+    }
+}
 
 impl Worker {
     /// Writes the link header for the next hop and queues the packet on its port.
@@ -38,15 +85,7 @@ impl Worker {
     /// Queues a complete frame on a port: of this worker, or of the worker that has the port's queue.
     pub(super) fn send(&mut self, mbuf: Mbuf, port: u16, interface: u16, hops: u8) {
         match self.transmit.get_mut(usize::from(port)) {
-            Some(Transmit::Own { queue, pending }) => {
-                let length = mbuf.len() as u64;
-                if let Err(mbuf) = pending.push(mbuf) {
-                    flush_port(queue, pending, self.sight.counters);
-                    // The flush left the burst empty.
-                    let _ = pending.push(mbuf);
-                }
-                self.sight.counters.interface(usize::from(interface)).add_tx(1, length);
-            }
+            Some(Transmit::Own(outbox)) => outbox.push(mbuf, interface, self.sight.counters),
             Some(&mut Transmit::Via(worker)) => {
                 let stage = Stage::Transmit { port, interface };
                 self.hand_off_parcel(worker, Parcel { mbuf, interface, hops: hops + 1, stage });
@@ -61,10 +100,10 @@ impl Worker {
     /// Sends what is queued on every port.
     pub(super) fn flush(&mut self) {
         for transmit in &mut self.transmit {
-            if let Transmit::Own { queue, pending } = transmit
-                && !pending.is_empty()
+            if let Transmit::Own(outbox) = transmit
+                && !outbox.pending.is_empty()
             {
-                flush_port(queue, pending, self.sight.counters);
+                outbox.flush(self.sight.counters);
             }
         }
     }
@@ -120,7 +159,7 @@ impl Worker {
     /// Sends packets of the kernel out of their interfaces.
     pub(super) fn inject(&mut self) -> usize {
         let mut packets = 0;
-        while packets < super::BURST {
+        while packets < BURST {
             let Ok(injection) = self.links.inject.pop() else { break };
             packets += 1;
             self.sight.counters.add(Counter::Injected, 1);
@@ -147,24 +186,6 @@ impl Worker {
             self.send(mbuf, port, injection.interface, 0);
         }
         packets
-    }
-}
-
-/// Sends a burst; what the queue does not take is dropped by name, for a worker waits for nobody.
-fn flush_port(
-    queue: &mut sluice_dpdk::TxQueue,
-    pending: &mut sluice_dpdk::Burst<{ super::BURST }>,
-    counters: &sluice_shm::WorkerCounters,
-) {
-    let offered = pending.len();
-    let bytes: u64 = pending.iter().map(|mbuf| mbuf.len() as u64).sum();
-    let sent = queue.tx(pending);
-    let left: u64 = pending.iter().map(|mbuf| mbuf.len() as u64).sum();
-    counters.add(Counter::TxPackets, sent as u64);
-    counters.add(Counter::TxBytes, bytes - left);
-    if sent < offered {
-        counters.add_drop(DropReason::TxFull, (offered - sent) as u64);
-        pending.clear();
     }
 }
 

@@ -87,7 +87,7 @@ pub(crate) struct Bench {
     pub(crate) shared: Arc<Shared>,
     pub(crate) engine: Engine,
     pub(crate) now: Tick,
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: (Vec<Event>, Vec<Fixed>),
 }
 
 impl Bench {
@@ -99,7 +99,7 @@ impl Bench {
         let shared = shared(records, 1);
         let config = Arc::new(shared.compile(spec, 1, None).expect("valid"));
         let engine = Engine::new(Arc::clone(&shared), WorkerId(0), config);
-        Self { shared, engine, now: Tick::from_secs(1_000), events: Vec::new() }
+        Self { shared, engine, now: Tick::from_secs(1_000), events: Default::default() }
     }
 
     /// Applies a specification as the next generation.
@@ -154,7 +154,12 @@ impl Bench {
 
     /// Events since the last call.
     pub(crate) fn heard(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
+        std::mem::take(&mut self.events.0)
+    }
+
+    /// Sessions that were to be probed since the last call.
+    pub(crate) fn probed(&mut self) -> Vec<Fixed> {
+        std::mem::take(&mut self.events.1)
     }
 }
 

@@ -132,11 +132,10 @@ fn segments_without_session() {
 fn an_idle_connection_is_probed_and_lives_two_hours_and_four_minutes() {
     //= conformance N64-TCP-20, N64-TCP-21, N64-TCP-22, N64-TCP-32, N64-TCP-33
     let mut line = Line::established();
-    line.bench.heard();
     line.bench.pass(7199.75);
-    assert_eq!(line.bench.heard(), []);
+    assert_eq!(line.bench.probed(), []);
     line.bench.pass(1.25);
-    assert_eq!(line.bench.heard(), [Event::ProbeInside(line.fixed)]);
+    assert_eq!(line.bench.probed(), [line.fixed]);
     line.expect(TcpState::Transitory);
     line.ends_after(239);
     // An answer to the probe brings it back.
@@ -161,9 +160,8 @@ fn closing_with_fins() {
         line.expect(half);
         line.bench.pass(5000.0);
         line.send(then, ACK);
-        line.bench.heard();
         line.ends_after(7200);
-        assert!(!line.bench.heard().iter().any(|event| matches!(event, Event::ProbeInside(_))));
+        assert_eq!(line.bench.probed(), []);
         let mut line = Line::established();
         line.send(first, FIN | ACK);
         line.bench.pass(7000.0);

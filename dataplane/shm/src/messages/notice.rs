@@ -1,6 +1,6 @@
 //! Notices: what the threads of the dataplane tell control unasked. One that finds no room is lost and counted.
 
-use sluice_nat::{KindRealm, Protocol};
+use sluice_nat::{Event, KindRealm, Protocol};
 use sluice_packet::reason::DropReason;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -17,83 +17,13 @@ pub enum Notice {
         address: Address,
     },
     /// The translation engine reports.
-    Nat(NatEvent),
+    Nat(Event),
     /// The link of a port went up or down.
     LinkChanged {
         /// Port, by position.
         port: u16,
         /// Up, else down.
         up: bool,
-    },
-}
-
-/// What happens in the translation engine, as the logs have it (LOG-09, LOG-12, LOG-15).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NatEvent {
-    /// A subscriber has got a block of ports.
-    BlockAllocated {
-        /// Kind and realm of the subscriber.
-        kind_realm: KindRealm,
-        /// Its prefix.
-        subscriber: u128,
-        /// External address.
-        external: u32,
-        /// First port of the block.
-        first: u16,
-        /// Last port of the block.
-        last: u16,
-    },
-    /// A block of ports was given back.
-    BlockReleased {
-        /// Kind and realm of the subscriber.
-        kind_realm: KindRealm,
-        /// Its prefix.
-        subscriber: u128,
-        /// External address.
-        external: u32,
-        /// First port of the block.
-        first: u16,
-        /// Last port of the block.
-        last: u16,
-    },
-    /// An inside endpoint has got an external one.
-    BindingCreated {
-        /// Kind and realm of the inside host.
-        kind_realm: KindRealm,
-        /// Transport.
-        protocol: Protocol,
-        /// Inside address.
-        inside: u128,
-        /// Inside port or identifier.
-        inside_port: u16,
-        /// External address.
-        external: u32,
-        /// External port or identifier.
-        external_port: u16,
-    },
-    /// The last session of a binding is gone.
-    BindingDeleted {
-        /// Kind and realm of the inside host.
-        kind_realm: KindRealm,
-        /// Transport.
-        protocol: Protocol,
-        /// Inside address.
-        inside: u128,
-        /// Inside port or identifier.
-        inside_port: u16,
-        /// External address.
-        external: u32,
-        /// External port or identifier.
-        external_port: u16,
-    },
-    /// New state was refused to an inside host.
-    Refused {
-        /// Why.
-        reason: DropReason,
-        /// Kind and realm of the inside host.
-        kind_realm: KindRealm,
-        /// Inside address.
-        inside: u128,
     },
 }
 
@@ -129,39 +59,25 @@ const BINDING_DELETED: u16 = 19;
 const REFUSED: u16 = 20;
 
 impl NoticeWire {
-    fn put(&mut self, event: &NatEvent) -> u16 {
+    fn put(&mut self, event: &Event) -> u16 {
         match *event {
-            NatEvent::BlockAllocated { kind_realm, subscriber, external, first, last } => {
+            Event::BlockAllocated { kind_realm, subscriber, external, first, last } => {
                 self.put_block(kind_realm, subscriber, external, first, last);
                 BLOCK_ALLOCATED
             }
-            NatEvent::BlockReleased { kind_realm, subscriber, external, first, last } => {
+            Event::BlockReleased { kind_realm, subscriber, external, first, last } => {
                 self.put_block(kind_realm, subscriber, external, first, last);
                 BLOCK_RELEASED
             }
-            NatEvent::BindingCreated {
-                kind_realm,
-                protocol,
-                inside,
-                inside_port,
-                external,
-                external_port,
-            } => {
+            Event::BindingCreated { kind_realm, protocol, inside, inside_port, external, external_port } => {
                 self.put_binding(kind_realm, protocol, (inside, inside_port), (external, external_port));
                 BINDING_CREATED
             }
-            NatEvent::BindingDeleted {
-                kind_realm,
-                protocol,
-                inside,
-                inside_port,
-                external,
-                external_port,
-            } => {
+            Event::BindingDeleted { kind_realm, protocol, inside, inside_port, external, external_port } => {
                 self.put_binding(kind_realm, protocol, (inside, inside_port), (external, external_port));
                 BINDING_DELETED
             }
-            NatEvent::Refused { reason, kind_realm, inside } => {
+            Event::Refused { reason, kind_realm, inside } => {
                 self.reason = reason.index() as u8;
                 self.kind_realm = kind_realm.0;
                 self.address = split(inside);
@@ -210,18 +126,16 @@ impl NoticeWire {
         Protocol::from_number(self.protocol).ok_or(unknown)
     }
 
-    fn event(&self) -> Result<NatEvent, MessageError> {
+    fn event(&self) -> Result<Event, MessageError> {
         let kind_realm = self.kind_realm()?;
         let inside = join(self.address);
         let (external, first, last) = (self.external, self.first, self.last);
         Ok(match self.kind {
             BLOCK_ALLOCATED => {
-                NatEvent::BlockAllocated { kind_realm, subscriber: inside, external, first, last }
+                Event::BlockAllocated { kind_realm, subscriber: inside, external, first, last }
             }
-            BLOCK_RELEASED => {
-                NatEvent::BlockReleased { kind_realm, subscriber: inside, external, first, last }
-            }
-            BINDING_CREATED => NatEvent::BindingCreated {
+            BLOCK_RELEASED => Event::BlockReleased { kind_realm, subscriber: inside, external, first, last },
+            BINDING_CREATED => Event::BindingCreated {
                 kind_realm,
                 protocol: self.protocol()?,
                 inside,
@@ -229,7 +143,7 @@ impl NoticeWire {
                 external,
                 external_port: first,
             },
-            BINDING_DELETED => NatEvent::BindingDeleted {
+            BINDING_DELETED => Event::BindingDeleted {
                 kind_realm,
                 protocol: self.protocol()?,
                 inside,
@@ -241,7 +155,7 @@ impl NoticeWire {
                 let most = DropReason::COUNT as u64 - 1;
                 let unknown = MessageError::Field { field: "reason", value: self.reason.into(), most };
                 let reason = DropReason::from_index(self.reason.into()).ok_or(unknown)?;
-                NatEvent::Refused { reason, kind_realm, inside }
+                Event::Refused { reason, kind_realm, inside }
             }
             kind => return Err(MessageError::Kind(kind)),
         })

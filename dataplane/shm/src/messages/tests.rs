@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use sluice_nat::{Kind, KindRealm, Protocol};
+use sluice_nat::{Event, Kind, KindRealm, Protocol};
 use sluice_packet::reason::{DropReason, PuntReason};
 use zerocopy::FromZeros;
 
@@ -58,9 +58,9 @@ fn notice() -> impl Strategy<Value = Notice> {
     let block = (kind_realm(), any::<u128>(), any::<u32>(), any::<u16>(), any::<u16>(), any::<bool>())
         .prop_map(|(kind_realm, subscriber, external, first, last, allocated)| {
             Notice::Nat(if allocated {
-                NatEvent::BlockAllocated { kind_realm, subscriber, external, first, last }
+                Event::BlockAllocated { kind_realm, subscriber, external, first, last }
             } else {
-                NatEvent::BlockReleased { kind_realm, subscriber, external, first, last }
+                Event::BlockReleased { kind_realm, subscriber, external, first, last }
             })
         });
     let protocol = prop::sample::select(Protocol::ALL.to_vec());
@@ -68,7 +68,7 @@ fn notice() -> impl Strategy<Value = Notice> {
         ((kind_realm(), protocol, any::<bool>()), (any::<u128>(), any::<u16>(), any::<u32>(), any::<u16>()))
             .prop_map(|((kind_realm, protocol, created), (inside, inside_port, external, external_port))| {
                 Notice::Nat(if created {
-                    NatEvent::BindingCreated {
+                    Event::BindingCreated {
                         kind_realm,
                         protocol,
                         inside,
@@ -77,7 +77,7 @@ fn notice() -> impl Strategy<Value = Notice> {
                         external_port,
                     }
                 } else {
-                    NatEvent::BindingDeleted {
+                    Event::BindingDeleted {
                         kind_realm,
                         protocol,
                         inside,
@@ -95,7 +95,7 @@ fn notice() -> impl Strategy<Value = Notice> {
         block,
         binding,
         (reason, kind_realm(), any::<u128>()).prop_map(|(reason, kind_realm, inside)| {
-            Notice::Nat(NatEvent::Refused { reason, kind_realm, inside })
+            Notice::Nat(Event::Refused { reason, kind_realm, inside })
         }),
     ]
 }
@@ -173,7 +173,7 @@ fn unknown_kinds_and_values_are_refused_by_name() {
     );
     assert!(matches!(Address::from_wire(0, [1, 0]), Err(MessageError::Field { field: "address", .. })));
 
-    let refused = Notice::Nat(NatEvent::Refused {
+    let refused = Notice::Nat(Event::Refused {
         reason: DropReason::NoRoute,
         kind_realm: KindRealm::new(Kind::Nat44, 0),
         inside: 1,
