@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::netns::Netns;
 
 /// Every EtherType, in network byte order, as a packet socket wants it.
-const EVERYTHING: i32 = 0x0003_u16.to_be() as i32;
+pub const EVERYTHING: i32 = 0x0003_u16.to_be() as i32;
 
 /// A running capture of all interfaces of a host, both directions.
 pub struct Capture {

@@ -14,6 +14,7 @@
 //! | [`capture`] | what a host's interface carried |
 //! | [`vlan`] | a tagged cable, also for kernels without VLANs |
 //! | [`wait`] | deadlines instead of sleeps |
+//! | [`wire`] | frames as a test writes them |
 //! | [`checks`] | behaviours, each against a running gateway |
 //!
 //! One lab exists per test process at a time: polling workers of several gateways on two cores would measure
@@ -32,3 +33,4 @@ pub mod site;
 pub mod traffic;
 pub mod vlan;
 pub mod wait;
+pub mod wire;

@@ -8,7 +8,9 @@ use sluice_tests::checks::{
 };
 use sluice_tests::service::Service;
 use sluice_tests::site::Site;
-use sluice_tests::traffic::{ask, datagrams, echo_once, echo_stream, exchange, seen_as, upload};
+use sluice_tests::traffic::{
+    any, ask, datagrams, download, echo_once, echo_stream, embed, exchange, seen_as, upload,
+};
 
 /// A changed file is applied while a connection runs that it does not concern.
 #[test]
@@ -83,6 +85,64 @@ fn static_bindings() -> Result<()> {
         ensure!(exchange(&socket, b"ping")? == b"ping", "UDP through a static binding");
         Ok(())
     })
+}
+
+/// An inside host reaches another by that one's external address, and hears of a narrow link behind it: the error about the
+/// second half of a hairpin finds the sender.
+fn hairpin(workers: usize) -> Result<()> {
+    let mut site = Site { workers, mss_clamp: "off", ..Site::default() }.and_guests();
+    site.interfaces[0] = site.interfaces[0].replace("vlan: 20,", "vlan: 20, mtu: 1400, mss-clamp: off,");
+    for binding in ["[2001:db8:520::10]:2222", "10.0.20.10:2223"] {
+        let port = binding.rsplit(':').next().context("a port")?;
+        for protocol in ["tcp", "udp"] {
+            site.static_bindings.push(format!(
+                r#"{{ protocol: {protocol}, inside: "{binding}", external: "198.51.100.1:{port}" }}"#
+            ));
+        }
+    }
+    with_gateway(&site, |scene| {
+        let tagged = scene.lab.host("tagged");
+        let _six = Service::start(tagged, "[2001:db8:520::10]:2222".parse()?)?;
+        let _four = Service::start(tagged, "10.0.20.10:2223".parse()?)?;
+        let external: std::net::Ipv4Addr = "198.51.100.1".parse()?;
+        let checks: &[(&str, &str, SocketAddr)] = &[
+            ("NAT64 to NAT64", "client6", (embed(external), 2222).into()),
+            ("NAT64 to NAT44", "client6", (embed(external), 2223).into()),
+            ("NAT44 to NAT64", "client4", (external, 2222).into()),
+            ("NAT44 to NAT44", "client4", (external, 2223).into()),
+        ];
+        for &(what, client, remote) in checks {
+            let client = scene.lab.host(client);
+            let seen = seen_as(client, None, remote).with_context(|| format!("{what}: TCP"))?;
+            let address = seen.ip().to_string();
+            ensure!(
+                address.starts_with("198.51.100.") || address.starts_with("2001:db8:64::c633:64"),
+                "{what}: seen as {seen}, not by an external address"
+            );
+            let socket = datagrams(client, any(remote), remote)?;
+            ensure!(exchange(&socket, b"hairpin")? == b"hairpin", "{what}: UDP");
+            upload(client, remote, 500_000).with_context(|| format!("{what}: into the narrow link"))?;
+            download(client, remote, 500_000).with_context(|| format!("{what}: out of it"))?;
+            let counters = scene.gateway.settled()?;
+            ensure!(counters.total("hairpins")? > 0, "nothing was hairpinned");
+        }
+        ensure!(scene.gateway.settled()?.dropped("packet_too_big")? >= 4, "no link was too narrow");
+        Ok(())
+    })
+}
+
+#[test]
+//= conformance HAIR-01
+//= conformance HAIR-02
+//= conformance HAIR-05
+//= conformance HAIR-09
+fn hairpin_with_1_worker() -> Result<()> {
+    hairpin(1)
+}
+
+#[test]
+fn hairpin_with_4_workers() -> Result<()> {
+    hairpin(4)
 }
 
 /// Filtering by address refuses strangers by name, and only strangers.

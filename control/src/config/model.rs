@@ -159,6 +159,11 @@ impl Config {
         self.interfaces.get(usize::from(number))
     }
 
+    /// The number of an interface.
+    pub fn number(&self, name: &str) -> Option<u16> {
+        self.interfaces.iter().position(|interface| interface.name.value == name).map(|number| number as u16)
+    }
+
     /// Routers that routes lead to, with the names of their interfaces, each once.
     pub fn gateways(&self) -> Vec<(String, IpAddr)> {
         let mut gateways = Vec::new();

@@ -276,6 +276,11 @@ impl Daemon {
     }
 
     fn neighbour(&mut self, event: NeighbourEvent) {
+        // Whatever became of it, the next packet that wants it is a new question.
+        let config = self.current.as_ref().map(|c| &c.config);
+        if let Some(number) = config.and_then(|config| config.number(&event.interface)) {
+            self.asked.remove(&(number, event.address));
+        }
         self.neighbours.event(event);
         self.neighbours.tell(&mut self.link);
     }

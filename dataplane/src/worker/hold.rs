@@ -1,7 +1,8 @@
 //! Packets that wait for a neighbour to answer, so that the first packet of a conversation is not lost.
 //!
-//! They are kept untranslated and go through intake again when a route or neighbour has changed; what has waited for a
-//! second, or finds no room, is dropped as `neighbour_unresolved`. While they wait the `held` gauge accounts for them.
+//! They are kept untranslated and go through intake again when a route or neighbour has changed, and every tick: who may
+//! not ask for the neighbour now, because it was asked for a moment ago, asks then. What has waited for a second, or
+//! finds no room, is dropped as `neighbour_unresolved`. While they wait the `held` gauge accounts for them.
 
 use sluice_dpdk::Mbuf;
 use sluice_nat::{TICKS_PER_SECOND, Tick};
@@ -28,13 +29,13 @@ struct Waiting {
 /// The waiting packets of a worker, oldest first.
 pub(super) struct Held {
     packets: std::collections::VecDeque<Waiting>,
-    /// FIB generation that they were last tried with.
-    generation: u16,
+    /// FIB generation and time that they were last tried with.
+    tried: (u16, Tick),
 }
 
 impl Held {
     pub(super) fn new() -> Self {
-        Self { packets: std::collections::VecDeque::with_capacity(SLOTS), generation: 0 }
+        Self { packets: std::collections::VecDeque::with_capacity(SLOTS), tried: (0, Tick(0)) }
     }
 }
 
@@ -51,14 +52,14 @@ impl Worker {
             self.finish_held(&packet);
         }
         if self.held.packets.is_empty() {
-            self.held.generation = self.fib_generation;
+            self.held.tried = (self.fib_generation, self.now);
         }
         let Packet { mbuf, interface, hops, hairpinned, .. } = packet;
         self.held.packets.push_back(Waiting { mbuf, interface, hops, hairpinned, since });
         self.sight.counters.set(Counter::Held, self.held.packets.len() as u64);
     }
 
-    /// Tries waiting packets again when neighbours have changed, and drops those that waited too long.
+    /// Tries waiting packets again when neighbours or the time have changed, and drops those that waited too long.
     pub(super) fn look_after_held(&mut self) {
         if self.held.packets.is_empty() {
             return;
@@ -70,10 +71,10 @@ impl Worker {
                 self.count_drop(Some(waiting.interface), DropReason::NeighbourUnresolved);
             }
         }
-        if self.held.generation == self.fib_generation {
+        let tried = (self.fib_generation, self.now);
+        if std::mem::replace(&mut self.held.tried, tried) == tried {
             return;
         }
-        self.held.generation = self.fib_generation;
         let waiting = self.held.packets.len();
         let mut batch = std::mem::take(&mut self.scratch.batch);
         for turn in 0..waiting {

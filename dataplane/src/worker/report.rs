@@ -80,7 +80,7 @@ impl Worker {
         self.mark(packet, TraceStage::IcmpError, u32::from(message.kind) << 8 | u32::from(message.code));
         self.sight.counters.add(Counter::Generated, 1);
         if packet.hairpinned {
-            self.report_back(mbuf, packet);
+            self.report_back(mbuf, packet.interface);
         } else {
             self.originate(mbuf, packet.interface, meta.family, meta.source);
         }
@@ -88,12 +88,12 @@ impl Worker {
 
     /// An error about the second half of a hairpin quotes the packet as translated, and its sender has an external address of
     /// our own: the error comes in as if from outside, and is translated like any other (HAIR-05).
-    fn report_back(&mut self, mbuf: Mbuf, packet: &Packet) {
-        let interface = packet.interface;
+    fn report_back(&mut self, mbuf: Mbuf, interface: u16) {
         match ethernet::link(mbuf.data()) {
             Ok(link) => {
                 let mut hairpins = std::mem::take(&mut self.scratch.hairpins);
-                self.enter(mbuf, link, interface, packet.hops, true, &mut hairpins);
+                // A packet of its own, which has not been handed over yet.
+                self.enter(mbuf, link, interface, 0, true, &mut hairpins);
                 self.scratch.hairpins = hairpins;
             }
             Err(reason) => self.count_drop(Some(interface), reason),

@@ -13,6 +13,7 @@ use crate::traffic::embed;
 
 pub mod box_itself;
 pub mod errors;
+pub mod frames;
 pub mod guests;
 pub mod nat44;
 pub mod nat64;
