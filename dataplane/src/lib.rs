@@ -3,7 +3,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`process`] | the main thread: commands, configurations, neighbours, heartbeat |
-//! | [`topology`] | ports, queues, rings and threads, built and taken down as a whole |
+//! | [`topology`], [`ports`] | queues, rings and threads, built and taken down as a whole; ports, which may outlive them |
 //! | [`setup`], [`router`], [`nexthop`] | a configuration as workers use it; routes; neighbours |
 //! | [`worker`] | the poll loop and its stages |
 //! | [`parcel`], [`punt`], [`tap`] | what travels between threads; the thread that speaks to the kernel |
@@ -13,6 +13,7 @@ pub mod clock;
 pub mod ident;
 pub mod nexthop;
 pub mod parcel;
+pub mod ports;
 pub mod process;
 pub mod punt;
 pub mod router;

@@ -21,8 +21,9 @@ use sluice_shm::{
 use crate::clock::Clock;
 use crate::ident::Identifications;
 use crate::nexthop::State;
+use crate::ports::Attached;
 use crate::router::{Neighbour, Router};
-use crate::topology::{Attached, Crew, Topology};
+use crate::topology::{Crew, Topology};
 use crate::worker::{Order, Sight};
 pub use apply::ApplyError;
 

@@ -9,17 +9,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
-use sluice_dpdk::{
-    Capabilities, Device, Eal, Mempool, MempoolConfig, Port, PortConfig, PortStats, RegisteredThread,
-    RssConfig, RssFunctions, RxQueue, SocketId, TxQueue,
-};
+use sluice_dpdk::{Mempool, MempoolConfig, RegisteredThread, RxQueue, SocketId, TxQueue};
 use sluice_nat::{Engine, Shared, WorkerId};
-use sluice_shm::snapshot::{PortSpec, Snapshot};
+use sluice_shm::snapshot::Snapshot;
 use sluice_shm::{PortInfo, WorkerCounters};
 
 use crate::clock::Clock;
 use crate::ident::{Identifications, Leases};
 use crate::parcel::{HANDOFF_SLOTS, PUNT_SLOTS};
+use crate::ports::{Attached, AttachedPort, NAMES, SPARE_MBUFS};
 use crate::punt::{PuntThread, Twin};
 use crate::setup::Setup;
 use crate::tap::TapQueue;
@@ -27,10 +25,6 @@ use crate::worker::{self, Idle, Links, Order, Outbox, Parts, Receive, Sight, Tra
 
 /// Configurations that may be on their way to a worker.
 const ORDER_SLOTS: usize = 64;
-/// Buffers besides those that sit in queues: in flight, on rings, in caches.
-const SPARE_MBUFS: u32 = 8192;
-const RX_DESCRIPTORS: u16 = 1024;
-const TX_DESCRIPTORS: u16 = 1024;
 const MEMPOOL_CACHE: u32 = 256;
 /// Smallest buffer: what `net_af_xdp` takes, and room for 1500 bytes and their growth.
 const MIN_DATA_ROOM: u16 = 2176;
@@ -82,9 +76,6 @@ impl TopologyError {
     }
 }
 
-/// Counts pools and devices: their names must differ from those of an earlier topology, which may still be in use.
-static NAMES: AtomicU32 = AtomicU32::new(0);
-
 /// An engine and what control sees of its worker: what outlives a topology.
 pub type Crew = (Engine, Sight);
 
@@ -93,85 +84,6 @@ struct WorkerHandle {
     orders: Producer<Order>,
     retired: Consumer<Arc<Setup>>,
     iterations: Arc<AtomicU32>,
-}
-
-/// A port and, once it is configured, its queues.
-///
-/// A port whose device, MTU and number of queues stay is never closed and opened again: `net_af_xdp` of DPDK 22.11 cannot
-/// bind to an interface twice in one process.
-struct AttachedPort {
-    device: String,
-    mtu: u16,
-    port: Port,
-    queues: Option<(Vec<RxQueue>, Vec<TxQueue>)>,
-}
-
-/// Ports that are attached and not in the hands of threads.
-#[derive(Default)]
-pub struct Attached {
-    ports: Vec<AttachedPort>,
-    macs: Vec<[u8; 6]>,
-}
-
-impl Attached {
-    /// Attaches the devices of a configuration, using those of `parked` that it still names.
-    ///
-    /// # Errors
-    /// Names the device, and what DPDK said of it. What was attached goes back to `parked`.
-    pub fn new(eal: &Eal, snapshot: &Snapshot, parked: &mut Self) -> Result<Self, TopologyError> {
-        let mut attached = Self::default();
-        for spec in &snapshot.ports {
-            if let Err(error) = attached.add(eal, spec, parked) {
-                parked.ports.append(&mut attached.ports);
-                return Err(error);
-            }
-        }
-        Ok(attached)
-    }
-
-    fn add(&mut self, eal: &Eal, spec: &PortSpec, parked: &mut Self) -> Result<(), TopologyError> {
-        let failed = |error| TopologyError::Port { device: spec.device.clone(), error: Box::new(error) };
-        let port = match parked.ports.iter().position(|port| port.device == spec.device) {
-            Some(place) => {
-                let mut port = parked.ports.swap_remove(place);
-                if port.mtu != spec.mtu {
-                    port.queues = None;
-                    port.mtu = spec.mtu;
-                }
-                port
-            }
-            None => {
-                let device = Device::parse(&spec.device)
-                    .map_err(|error| TopologyError::device(&spec.device, error))?;
-                let number = NAMES.fetch_add(1, Ordering::Relaxed) as u16;
-                let port = Port::attach(eal, &device, number).map_err(failed)?;
-                AttachedPort { device: spec.device.clone(), mtu: spec.mtu, port, queues: None }
-            }
-        };
-        self.macs.push(port.port.mac().map_err(failed)?.0);
-        self.ports.push(port);
-        Ok(())
-    }
-
-    /// Link-layer addresses, by port.
-    pub fn macs(&self) -> &[[u8; 6]] {
-        &self.macs
-    }
-
-    /// Puts ports aside.
-    pub fn park(&mut self, mut other: Self) {
-        self.ports.append(&mut other.ports);
-    }
-
-    /// Gives all ports back to the system.
-    pub fn detach(&mut self) {
-        for AttachedPort { device, port, queues, .. } in self.ports.drain(..) {
-            drop(queues);
-            if let Err(error) = port.detach() {
-                tracing::warn!(%device, %error, "the port could not be given back");
-            }
-        }
-    }
 }
 
 /// A start that failed, with everything that went into it.
@@ -214,36 +126,6 @@ pub struct Start<'a> {
     pub identifications: &'a Arc<Identifications>,
 }
 
-/// How many queues a port gets, and how packets are spread over them.
-struct Plan {
-    rx: u16,
-    tx: u16,
-    rss: Option<RssConfig>,
-}
-
-impl Plan {
-    /// As many as there are workers where the device spreads packets; software ports may offer queues, but nothing spreads
-    /// packets over them: one is all they are good for.
-    fn new(workers: usize, offered: &Capabilities) -> Self {
-        let wanted = RssFunctions::IPV4
-            | RssFunctions::IPV4_TCP
-            | RssFunctions::IPV4_UDP
-            | RssFunctions::IPV4_OTHER
-            | RssFunctions::IPV6
-            | RssFunctions::IPV6_TCP
-            | RssFunctions::IPV6_UDP
-            | RssFunctions::IPV6_OTHER;
-        let functions = wanted & offered.rss_functions;
-        let queues = if functions.is_empty() { 1 } else { workers as u16 };
-        let rx = queues.min(offered.max_rx_queues.max(1));
-        Self {
-            rx,
-            tx: queues.min(offered.max_tx_queues.max(1)),
-            rss: (rx > 1).then_some(RssConfig { key: None, functions }),
-        }
-    }
-}
-
 impl Topology {
     /// Configures the ports and starts the threads.
     ///
@@ -271,34 +153,8 @@ impl Topology {
         };
         let mempool = pool(SPARE_MBUFS - 1, SocketId::ANY)?;
 
-        for attached in &mut attached.ports {
-            let AttachedPort { device, mtu, port, queues } = attached;
-            let failed = |error| TopologyError::Port { device: device.clone(), error: Box::new(error) };
-            let offered = port.capabilities().map_err(failed)?;
-            let plan = Plan::new(workers, &offered);
-            if queues
-                .as_ref()
-                .is_some_and(|(rx, tx)| (rx.len(), tx.len()) == (plan.rx.into(), plan.tx.into()))
-            {
-                continue;
-            }
-            *queues = None;
-            // A pool for each port, on the port's NUMA socket: `net_af_xdp` keeps a fill ring and a completion ring of 2048
-            // buffers each per queue, and what one port holds must not starve another.
-            let queued = 4 * u32::from(plan.rx + plan.tx) * u32::from(RX_DESCRIPTORS.max(TX_DESCRIPTORS));
-            let count = (queued + SPARE_MBUFS).next_power_of_two() - 1;
-            let buffers = pool(count, offered.socket)?;
-            let config = PortConfig {
-                rx_queues: plan.rx,
-                tx_queues: plan.tx,
-                rx_descriptors: RX_DESCRIPTORS,
-                tx_descriptors: TX_DESCRIPTORS,
-                mtu: *mtu,
-                rss: plan.rss,
-                promiscuous: true,
-                all_multicast: true,
-            };
-            *queues = Some(port.configure(&config, &buffers).map_err(failed)?);
+        for port in &mut attached.ports {
+            port.configure(workers, pool)?;
         }
 
         let mut twins = Vec::new();
@@ -414,31 +270,7 @@ impl Topology {
 
     /// What is known of the ports, for control.
     pub fn port_info(&self) -> Vec<PortInfo> {
-        self.ports
-            .iter()
-            .zip(&self.queues)
-            .map(|(AttachedPort { device, port, .. }, &(rx_queues, tx_queues))| {
-                let link = port.link().ok();
-                let stats = port.stats().ok();
-                let count = |read: fn(&PortStats) -> u64| stats.as_ref().map(read).unwrap_or_default();
-                PortInfo {
-                    device: device.clone(),
-                    driver: port.driver().to_owned(),
-                    mac: port.mac().map(|mac| mac.0).unwrap_or_default(),
-                    mtu: port.mtu().unwrap_or_default(),
-                    link_up: link.as_ref().is_some_and(|link| link.up),
-                    speed_mbps: link.and_then(|link| link.speed_mbps).unwrap_or_default(),
-                    rx_queues,
-                    tx_queues,
-                    rx_packets: count(|stats| stats.rx_packets),
-                    tx_packets: count(|stats| stats.tx_packets),
-                    rx_missed: count(|stats| stats.rx_missed),
-                    rx_errors: count(|stats| stats.rx_errors),
-                    rx_no_mbuf: count(|stats| stats.rx_no_mbuf),
-                    tx_errors: count(|stats| stats.tx_errors),
-                }
-            })
-            .collect()
+        self.ports.iter().zip(&self.queues).map(|(port, &queues)| port.info(queues)).collect()
     }
 
     /// Stops the threads. A worker that died leaves no crew, and took its queues with it.
@@ -476,7 +308,7 @@ impl Topology {
             tx.sort_by_key(TxQueue::index);
             port.queues = ((rx.len() as u16, tx.len() as u16) == count).then_some((rx, tx));
         }
-        (crews, Attached { ports: self.ports, macs: Vec::new() })
+        (crews, Attached::of(self.ports))
     }
 }
 

@@ -10,6 +10,8 @@ pub const DATAPLANE: &str = "sluice-dataplane";
 pub const CONTROL: &str = "sluice-control";
 /// The command.
 pub const SLUICE: &str = "sluice";
+/// The packet generator.
+pub const PKTGEN: &str = "sluice-pktgen";
 
 /// Path of a program: from the folder that `SLUICE_BIN_DIR` names, else from the target directory that this test was built in.
 pub fn path(name: &str) -> Result<PathBuf> {

@@ -80,6 +80,8 @@ fn start_message(error: &ApplyError) -> String {
 
 /// How often the rings are read. A neighbour that packets wait for is asked for within this time.
 const RINGS: Duration = Duration::from_millis(10);
+/// How often the dataplane is looked for: a new life of it is configured within this time.
+const LOOKS: Duration = Duration::from_millis(50);
 /// How often everything else is looked after.
 const CHORES: Duration = Duration::from_millis(500);
 /// How often routers are used if the kernel does not keep them by itself.
@@ -151,12 +153,15 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
 
     let mut rings = interval(RINGS);
     rings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = interval(LOOKS);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut chores = interval(CHORES);
     chores.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            _ = looks.tick() => daemon.watch().await,
             _ = chores.tick() => daemon.chores().await,
             _ = rings.tick() => daemon.read_rings().await,
             Some(job) = requests.recv() => daemon.answer(job).await,
@@ -248,15 +253,30 @@ impl Daemon {
         }
     }
 
-    async fn chores(&mut self) {
-        watchdog();
+    /// Looks for the dataplane, and gives a new one what it needs.
+    async fn watch(&mut self) {
         self.look();
-        self.link.beat();
-        self.sweep_traces();
         if self.unpushed && self.link.is_running() {
             self.unpushed = false;
             self.push().await;
+            self.configure().await;
         }
+    }
+
+    async fn chores(&mut self) {
+        watchdog();
+        self.link.beat();
+        self.sweep_traces();
+        self.configure().await;
+        let Some(current) = &self.current else { return };
+        if !self.kept_by_kernel && self.kept_at.elapsed() > KEEP_ALIVE {
+            self.kept_at = Instant::now();
+            self.kept_by_kernel = self.kernel.keep_alive(&current.config).await;
+        }
+    }
+
+    /// Configures twins whose ports have come.
+    async fn configure(&mut self) {
         let Some(current) = &self.current else { return };
         match self.kernel.configure(&current.config, &self.link).await {
             Ok(false) => {}
@@ -268,10 +288,6 @@ impl Daemon {
                     self.trouble = Some(text);
                 }
             }
-        }
-        if !self.kept_by_kernel && self.kept_at.elapsed() > KEEP_ALIVE {
-            self.kept_at = Instant::now();
-            self.kept_by_kernel = self.kernel.keep_alive(&current.config).await;
         }
     }
 

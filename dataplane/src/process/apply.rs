@@ -14,9 +14,10 @@ use sluice_shm::{ShmError, StateGeometry, StateRegion};
 use super::{Active, Foundation, Process};
 use crate::clock::Clock;
 use crate::ident::Identifications;
+use crate::ports::Attached;
 use crate::router::{Neighbour, Router, RouterError};
 use crate::setup::{Setup, needs_rebuild, rules_fit};
-use crate::topology::{Attached, Crew, Failure, Start, Topology, TopologyError, check_cores};
+use crate::topology::{Crew, Failure, Start, Topology, TopologyError, check_cores};
 
 /// Pool addresses that there is room for. Each takes 340 KiB of address space, touched only where ports are in use.
 const MAX_ADDRESSES: u32 = 4096;
