@@ -333,7 +333,7 @@ fn a_refused_configuration_changes_nothing() {
     assert_eq!(output.status.code(), Some(1));
     let said = both(&output);
     assert!(
-        said.contains("no port behind `null:dmz`") && said.contains("previous configuration is in force"),
+        said.contains("no port behind `null:dmz`") && said.contains("what was in force stays in force"),
         "{said}"
     );
     assert_eq!(gateway.inside(&["ip", "-br", "addr"]), links);

@@ -40,6 +40,9 @@ sluice() { on gw "$BIN/sluice" --run-dir "$LAB_DIR/run" "$@"; }
 forwards4() { on client4 ping -c 1 -W 1 "$LAB_SERVER"; }
 forwards6() { on client6 ping -c 1 -W 1 "$LAB_SERVER6"; }
 
+# Whether control says that the dataplane does not take the configuration.
+refused() { sluice status --json 2>/dev/null | jq -e '.control.trouble != null' >/dev/null; }
+
 # gateway_start KIND: starts both processes and waits until both families pass; fails, with the reason on
 # standard output, if they do not.
 gateway_start() {
@@ -53,7 +56,8 @@ gateway_start() {
     spawn control gw "$BIN/sluice-control" --run-dir "$LAB_DIR/run" --config "$LAB_DIR/sluice.yaml"
     local deadline=$((SECONDS + 15))
     # A process that has ended passes nothing any more: no need to wait for it.
-    while running dataplane && running control && ((SECONDS < deadline)); do
+    # Nor for a configuration that was refused.
+    while running dataplane && running control && ! refused && ((SECONDS < deadline)); do
         if forwards4 >/dev/null 2>&1 && forwards6 >/dev/null 2>&1; then return 0; fi
     done
     tail -n 5 "$LAB_DIR/dataplane.log" "$LAB_DIR/control.log"

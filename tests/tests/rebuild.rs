@@ -164,7 +164,7 @@ fn a_refused_change_goes_back(device: Device) -> Result<()> {
                 let error = refused(scene, &site)?;
                 ensure!(error.contains(message), "{what}: the message does not name {message}: {error}");
                 ensure!(
-                    error.contains("previous configuration is in force"),
+                    error.contains("what was in force stays in force"),
                     "{what}: what holds now is not said: {error}"
                 );
             }
@@ -202,7 +202,7 @@ fn a_twin_that_cannot_be_configured_takes_the_change_back() -> Result<()> {
         let lock = "d=/proc/sys/net/ipv4/conf/guests; mount --bind $d $d && mount -o remount,bind,ro $d";
         gw.exec(&["nsenter", "--mount", "--target", &control, "sh", "-c", lock])?;
         let error = refused(scene, &good.clone().and_guests())?;
-        ensure!(error.contains("conf/guests") && error.contains("previous configuration"), "{error}");
+        ensure!(error.contains("conf/guests") && error.contains("stays in force"), "{error}");
         witness.lives("after going back")?;
         ensure!(links(scene)? == before, "left behind: {:?}", links(scene)?);
         run_all(scene, &[("unknown VLAN", guests::unknown), ("nat64 UDP", nat64::udp)])?;

@@ -38,13 +38,13 @@ pub enum ApplyError {
         found: u64,
     },
     /// The kernel's part.
-    #[error("{0}; the previous configuration is in force")]
+    #[error("{0}; what was in force stays in force")]
     Kernel(#[from] KernelError),
     /// The snapshot file.
-    #[error("{0}; the previous configuration is in force")]
+    #[error("{0}; what was in force stays in force")]
     Snapshot(#[from] SnapshotError),
     /// The dataplane's part.
-    #[error("{0}; the previous configuration is in force")]
+    #[error("{0}; what was in force stays in force")]
     Dataplane(#[from] LinkError),
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong at start-up and on the control path. The packet path has no errors, only counts.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::fmt;
 
@@ -119,7 +120,7 @@ pub enum Error {
     },
 
     /// A device could not be attached.
-    #[error("`{device}` cannot be attached: {cause}{}", hint(.device))]
+    #[error("`{device}` cannot be attached: {cause}{}", hint(.device, .cause.errno))]
     Attach {
         /// What was asked for.
         device: Device,
@@ -215,8 +216,19 @@ fn step_hint(driver: &str, step: &str) -> &'static str {
 }
 
 /// What usually is wrong with a device of this kind.
-fn hint(device: &Device) -> &'static str {
-    match device {
+fn hint(device: &Device, errno: i32) -> Cow<'static, str> {
+    // The bus answers so to a name that none of its drivers knows.
+    if errno == libc::EFAULT
+        && let Some((name, _)) = device.vdev(0)
+    {
+        let driver = name.trim_end_matches('0');
+        let package = driver.replace('_', "-");
+        return format!(
+            "; DPDK has no driver {driver} here: Debian has it in the package librte-{package}23, which libdpdk-dev brings"
+        )
+        .into();
+    }
+    let text = match device {
         Device::Pci(_) => "; is the device bound to vfio-pci (`dpdk-devbind.py --status`)?",
         Device::Xdp { .. } | Device::Packet { .. } | Device::Tap { .. } => {
             "; needs CAP_NET_ADMIN and CAP_NET_RAW"
@@ -224,5 +236,6 @@ fn hint(device: &Device) -> &'static str {
         Device::Memif { .. } => "; does the socket's directory exist, and is no other server on it?",
         Device::Pcap(_) => "; can the files be opened?",
         Device::Ring { .. } | Device::Null { .. } => "",
-    }
+    };
+    text.into()
 }
