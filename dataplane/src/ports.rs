@@ -27,6 +27,8 @@ pub(crate) struct AttachedPort {
     device: String,
     mtu: u16,
     mac: [u8; 6],
+    /// Queues, where the device string says how many there are.
+    fixed: Option<u16>,
     port: Port,
     /// Receive and transmit queues; none while threads have them.
     pub(crate) queues: Option<(Vec<RxQueue>, Vec<TxQueue>)>,
@@ -39,10 +41,10 @@ impl AttachedPort {
         workers: usize,
         pool: impl Fn(u32, SocketId) -> Result<Mempool, TopologyError>,
     ) -> Result<(), TopologyError> {
-        let Self { device, mtu, port, queues, .. } = self;
+        let Self { device, mtu, fixed, port, queues, .. } = self;
         let failed = |error| TopologyError::Port { device: device.clone(), error: Box::new(error) };
         let offered = port.capabilities().map_err(failed)?;
-        let plan = Plan::new(workers, &offered);
+        let plan = Plan::new(workers, &offered, *fixed);
         if queues.as_ref().is_some_and(|(rx, tx)| (rx.len(), tx.len()) == (plan.rx.into(), plan.tx.into())) {
             return Ok(());
         }
@@ -136,7 +138,8 @@ impl Attached {
                 let port = Port::attach(eal, &device, number).map_err(failed)?;
                 let mac = port.mac().map_err(failed)?.0;
                 let mac = if mac == [0; 6] { made_up_mac() } else { mac };
-                AttachedPort { device: spec.device.clone(), mtu: spec.mtu, mac, port, queues: None }
+                let fixed = device.queues();
+                AttachedPort { device: spec.device.clone(), mtu: spec.mtu, mac, fixed, port, queues: None }
             }
         };
         self.macs.push(port.mac);
@@ -173,9 +176,10 @@ struct Plan {
 }
 
 impl Plan {
-    /// As many as there are workers where the device spreads packets; software ports may offer queues, but nothing spreads
-    /// packets over them: one is all they are good for.
-    fn new(workers: usize, offered: &Capabilities) -> Self {
+    /// As many as there are workers where the device spreads packets as we tell it. Where somebody else spreads them (the
+    /// kernel, for `xdp:` and `packet:`), all queues that there are, for packets come on each. Other software ports may
+    /// offer queues, but nothing spreads packets over them: one is all they are good for.
+    fn new(workers: usize, offered: &Capabilities, fixed: Option<u16>) -> Self {
         let wanted = RssFunctions::IPV4
             | RssFunctions::IPV4_TCP
             | RssFunctions::IPV4_UDP
@@ -185,12 +189,16 @@ impl Plan {
             | RssFunctions::IPV6_UDP
             | RssFunctions::IPV6_OTHER;
         let functions = wanted & offered.rss_functions;
-        let queues = if functions.is_empty() { 1 } else { workers as u16 };
+        let queues = match fixed {
+            Some(queues) => queues,
+            None if functions.is_empty() => 1,
+            None => workers as u16,
+        };
         let rx = queues.min(offered.max_rx_queues.max(1));
         Self {
             rx,
             tx: queues.min(offered.max_tx_queues.max(1)),
-            rss: (rx > 1).then_some(RssConfig { key: None, functions }),
+            rss: (rx > 1 && !functions.is_empty()).then_some(RssConfig { key: None, functions }),
         }
     }
 }

@@ -138,6 +138,11 @@ impl Lab {
         tagged.ip(&["route", "add", "default", "via", "10.0.20.1"])?;
         self.host("server4").ip(&["route", "add", "default", "via", "203.0.113.1"])?;
         self.host("router").sysctl("net.ipv4.ip_forward=1")?;
+        // Who asks for a host that is not there hears so after a third of a second, not after three.
+        self.host("router").sysctl("net.ipv4.neigh.eth1.retrans_time_ms=100")?;
+        // The gateway's kernel would forward as well, if the fences let it: no frame may come out twice.
+        self.host("gw").sysctl("net.ipv4.ip_forward=1")?;
+        self.host("gw").sysctl("net.ipv6.conf.all.forwarding=1")?;
         self.host("router").ip(&["route", "add", "198.51.100.0/30", "via", "192.0.2.2"])?;
         Ok(cable)
     }

@@ -1,6 +1,6 @@
 //! Real traffic through the gateway: every kind of software port, with 1, 2 and 4 workers.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use sluice_tests::checks::{Check, box_itself, errors, nat44, nat64, refused, run_all, with_gateway};
 use sluice_tests::site::{Device, Site};
 
@@ -68,4 +68,20 @@ fn xdp_ports_with_2_workers() -> Result<()> {
 #[test]
 fn xdp_ports_with_4_workers() -> Result<()> {
     all(Device::Xdp, 4)
+}
+
+/// The kernel spreads packets over the queues of these ports by a hash of its own, which knows nothing of who owns a flow.
+#[test]
+fn packet_ports_with_3_queues_and_2_workers() -> Result<()> {
+    let devices = ["lan0", "wan0"].map(|cable| Some(format!("packet:{cable},queues=3")));
+    with_gateway(&Site { devices, workers: 2, ..Site::default() }, |scene| {
+        for interface in scene.gateway.json(&["status"])?["interfaces"].as_array().into_iter().flatten() {
+            ensure!(interface["rx_queues"] == 3, "not 3 queues: {interface}");
+        }
+        run_all(scene, CHECKS)?;
+        // Both workers have queues of both ports, so only flows that came to the wrong one were handed over.
+        let handed = scene.gateway.settled()?.total("handoff_in")?;
+        ensure!(handed > 1000, "{handed} packets were handed over: the hash agreed with the owners");
+        Ok(())
+    })
 }

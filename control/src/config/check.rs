@@ -52,6 +52,30 @@ fn devices(config: &Config, sink: &Sink) {
                 .hint("give one of them a `vlan` of its own, or another device"),
             );
         }
+        // VLANs share a port by naming the same device; the same interface in other words would be a second port on it.
+        let rival = config.interfaces.iter().find(|other| {
+            interface.device.lower().is_some()
+                && other.device.lower() == interface.device.lower()
+                && other.device.as_str() != interface.device.as_str()
+                && other.device.at.line < interface.device.at.line
+        });
+        if let Some(other) = rival {
+            sink.push(
+                Problem::new(
+                    interface.device.at,
+                    format!("interfaces.{}.device", interface.name.value),
+                    format!(
+                        "interfaces.{}: `{}` and `{}` of interface `{}` (line {}) are the same kernel interface",
+                        interface.name.value,
+                        interface.device.value,
+                        other.device.value,
+                        other.name.value,
+                        other.device.at.line
+                    ),
+                )
+                .hint("write the device the same way in both, options included"),
+            );
+        }
         // The TAP twin has the interface's name, so no kernel interface below may have it.
         for other in &config.interfaces {
             let below = other.device.lower().or_else(|| other.device.as_str().strip_prefix("tap:"));

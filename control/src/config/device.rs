@@ -41,7 +41,11 @@ impl Device {
         };
         let fine = match scheme {
             "pci" => is_pci(rest),
-            "xdp" | "packet" | "tap" => is_kernel_name(rest),
+            "xdp" => is_interface(rest, |option| {
+                option == "copy" || number(option, "queues=", 1, 64) || number(option, "budget=", 0, 1024)
+            }),
+            "packet" => is_interface(rest, |option| number(option, "queues=", 1, 16)),
+            "tap" => is_kernel_name(rest),
             "memif" => is_memif(rest),
             "ring" => is_word(rest),
             "null" => is_null(rest),
@@ -49,9 +53,11 @@ impl Device {
         };
         if !fine || text.chars().any(char::is_control) || text.len() > 255 {
             let hint = match scheme {
-                "xdp" | "packet" | "tap" => {
-                    "a kernel interface name has 1 to 15 characters without `/` and blanks"
+                "xdp" => {
+                    "an interface name of at most 15 characters, then perhaps `,queues=4`, `,budget=64` or `,copy`"
                 }
+                "packet" => "an interface name of at most 15 characters, then perhaps `,queues=4`",
+                "tap" => "a kernel interface name has 1 to 15 characters without `/` and blanks",
                 "pci" => "see `lspci -D` for the address",
                 _ => "see the operator's guide for the parameters of this device",
             };
@@ -72,7 +78,8 @@ impl Device {
 
     /// The kernel interface below an `xdp:` or `packet:` device: the one that is fenced.
     pub fn lower(&self) -> Option<&str> {
-        self.0.strip_prefix("xdp:").or_else(|| self.0.strip_prefix("packet:"))
+        let rest = self.0.strip_prefix("xdp:").or_else(|| self.0.strip_prefix("packet:"))?;
+        rest.split(',').next()
     }
 }
 
@@ -91,12 +98,23 @@ fn bare(text: &str) -> Expected {
     expected
 }
 
-/// A name that the kernel accepts for an interface.
+/// A name that the kernel accepts for an interface, less what separates options.
 pub(crate) fn is_kernel_name(name: &str) -> bool {
     (1..=15).contains(&name.len())
         && name != "."
         && name != ".."
-        && !name.contains(|c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace() || c.is_control())
+        && !name.contains(|c: char| "/:%,".contains(c) || c.is_whitespace() || c.is_control())
+}
+
+/// An interface and the options behind it.
+fn is_interface(text: &str, is_option: impl Fn(&str) -> bool) -> bool {
+    let mut parts = text.split(',');
+    is_kernel_name(parts.next().unwrap_or_default()) && parts.all(is_option)
+}
+
+/// An option with a number.
+fn number(option: &str, key: &str, least: u16, most: u16) -> bool {
+    option.strip_prefix(key).and_then(|n| n.parse().ok()).is_some_and(|n| (least..=most).contains(&n))
 }
 
 /// `domain:bus:device.function`, hexadecimal, the domain in four digits as `lspci -D` prints it.

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `pci:0000:01:00.1` | whatever drives that NIC |
 //! | `xdp:IFACE[,queues=N][,copy][,budget=N]` | `net_af_xdp` |
-//! | `packet:IFACE` | `net_af_packet` |
+//! | `packet:IFACE[,queues=N]` | `net_af_packet` |
 //! | `tap:IFACE` | `net_tap` |
 //! | `memif:PATH[,role=server\|client][,id=N]` | `net_memif` |
 //! | `ring:NAME` | `net_ring`: what is sent is received |
@@ -73,6 +73,8 @@ pub enum Device {
     Packet {
         /// The interface.
         interface: String,
+        /// Sockets, over which the kernel spreads packets by the hash of their addresses.
+        queues: u16,
     },
     /// A TAP interface that the port creates.
     Tap {
@@ -152,10 +154,7 @@ impl Device {
                 parser.pci(first).map(Self::Pci)
             }
             "xdp" => parser.xdp(first, words),
-            "packet" => {
-                parser.no_options(words)?;
-                Ok(Self::Packet { interface: parser.interface(first)? })
-            }
+            "packet" => parser.packet(first, words),
             "tap" => {
                 parser.no_options(words)?;
                 Ok(Self::Tap { interface: parser.interface(first)? })
@@ -185,7 +184,9 @@ impl Device {
                     ),
                 )
             }
-            Self::Packet { interface } => (format!("net_af_packet{index}"), format!("iface={interface}")),
+            Self::Packet { interface, queues } => {
+                (format!("net_af_packet{index}"), format!("iface={interface},qpairs={queues}"))
+            }
             Self::Tap { interface } => (format!("net_tap{index}"), format!("iface={interface}")),
             Self::Memif { socket, role, id } => (
                 format!("net_memif{index}"),
@@ -210,11 +211,19 @@ impl Device {
         Some(device)
     }
 
+    /// How many queues it has, where that is not ours to choose when the port is configured: packets come on each.
+    pub fn queues(&self) -> Option<u16> {
+        match self {
+            Self::Xdp { queues, .. } | Self::Packet { queues, .. } => Some(*queues),
+            _ => None,
+        }
+    }
+
     /// The kernel interface that it takes over or creates, which control has to fence.
     pub fn kernel_interface(&self) -> Option<&str> {
         match self {
             Self::Xdp { interface, .. }
-            | Self::Packet { interface }
+            | Self::Packet { interface, .. }
             | Self::Tap { interface }
             | Self::Pcap(PcapSource::Interface(interface)) => Some(interface),
             _ => None,
@@ -258,7 +267,10 @@ impl fmt::Display for Device {
                 }
                 f.write_str(if *copy { ",copy" } else { "" })
             }
-            Self::Packet { interface } => write!(f, "packet:{interface}"),
+            Self::Packet { interface, queues } => {
+                write!(f, "packet:{interface}")?;
+                if *queues == 1 { Ok(()) } else { write!(f, ",queues={queues}") }
+            }
             Self::Tap { interface } => write!(f, "tap:{interface}"),
             Self::Memif { socket, role, id } => {
                 write!(f, "memif:{socket}")?;
@@ -380,6 +392,17 @@ impl Parser<'_> {
             }
         }
         Ok(Device::Xdp { interface: self.interface(first)?, queues, copy, budget })
+    }
+
+    fn packet<'w>(&self, first: &str, words: impl Iterator<Item = &'w str>) -> Result<Device, DeviceError> {
+        let mut queues = 1;
+        for word in words {
+            match word.strip_prefix("queues=").map(str::parse) {
+                Some(Ok(number @ 1..=16)) => queues = number,
+                _ => return self.bad_option(word, "queues=1 to queues=16"),
+            }
+        }
+        Ok(Device::Packet { interface: self.interface(first)?, queues })
     }
 
     fn memif<'w>(&self, first: &str, words: impl Iterator<Item = &'w str>) -> Result<Device, DeviceError> {

@@ -20,7 +20,7 @@ pub fn ping(scene: &Scene) -> Result<()> {
         let host = scene.lab.host(host);
         // Neighbour discovery starts from nothing.
         host.ip(&["neigh", "flush", "all"])?;
-        host.exec(&["ping", "-c", "2", "-i", "0.1", "-W", "2", address])
+        host.exec(&["ping", "-n", "-c", "2", "-i", "0.1", "-W", "2", address])
             .with_context(|| format!("{} to {address}", host.name()))?;
     }
     Ok(())
@@ -56,7 +56,7 @@ pub fn outgoing(scene: &Scene) -> Result<()> {
     let gateway = scene.lab.host("gw");
     for address in ["10.0.0.10", "2001:db8:501::10", "192.0.2.1"] {
         gateway
-            .exec(&["ping", "-c", "2", "-i", "0.1", "-W", "2", address])
+            .exec(&["ping", "-n", "-c", "2", "-i", "0.1", "-W", "2", address])
             .with_context(|| address.to_owned())?;
     }
     Ok(())
@@ -67,7 +67,7 @@ pub fn answered_once(scene: &Scene) -> Result<()> {
     for (host, address) in
         [("client4", "10.0.0.1"), ("client6", "2001:db8:501::1"), ("client4", "203.0.113.10")]
     {
-        let text = scene.lab.host(host).exec(&["ping", "-c", "5", "-i", "0.05", "-W", "1", address])?;
+        let text = scene.lab.host(host).exec(&["ping", "-n", "-c", "5", "-i", "0.05", "-W", "1", address])?;
         ensure!(!text.contains("DUP!") && !text.contains("duplicates"), "{host}: {text}");
     }
     Ok(())

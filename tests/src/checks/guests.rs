@@ -46,12 +46,12 @@ pub fn the_box(scene: &Scene) -> Result<()> {
     let host = scene.lab.host("tagged");
     host.ip(&["neigh", "flush", "all"])?;
     for address in ["10.0.20.1", "2001:db8:520::1"] {
-        host.exec(&["ping", "-c", "2", "-i", "0.1", "-W", "2", address]).context(address)?;
+        host.exec(&["ping", "-n", "-c", "2", "-i", "0.1", "-W", "2", address]).context(address)?;
     }
     // From the box, through the twin of the VLAN.
     for address in ["10.0.20.10", "2001:db8:520::10"] {
         let gw = scene.lab.host("gw");
-        gw.exec(&["ping", "-c", "2", "-i", "0.1", "-W", "2", address])
+        gw.exec(&["ping", "-n", "-c", "2", "-i", "0.1", "-W", "2", address])
             .with_context(|| format!("from the box to {address}"))?;
     }
     Ok(())
@@ -75,7 +75,7 @@ pub fn hop_limit(scene: &Scene) -> Result<()> {
 pub fn unknown(scene: &Scene) -> Result<()> {
     let before = scene.gateway.settled()?;
     let host = scene.lab.host("tagged");
-    let answered = host.exec(&["ping", "-c", "2", "-i", "0.1", "-W", "1", "10.0.20.1"]);
+    let answered = host.exec(&["ping", "-n", "-c", "2", "-i", "0.1", "-W", "1", "10.0.20.1"]);
     ensure!(answered.is_err(), "a VLAN that is not configured was answered");
     let drops = scene.gateway.settled()?.drops_since(&before);
     ensure!(drops.get("vlan_unknown").is_some_and(|&count| count > 0), "dropped: {drops:?}");

@@ -14,8 +14,8 @@ const GOOD: &[(&str, &str, &str, &str)] = &[
         "eth0",
     ),
     ("xdp:eth0,budget=64", "", "net_af_xdp3 iface=eth0,start_queue=0,queue_count=1,busy_budget=64", "eth0"),
-    ("packet:eth1", "", "net_af_packet3 iface=eth1", "eth1"),
-    ("packet:eth1.100", "", "net_af_packet3 iface=eth1.100", "eth1.100"),
+    ("packet:eth1", "", "net_af_packet3 iface=eth1,qpairs=1", "eth1"),
+    ("packet:eth1.100,queues=4", "", "net_af_packet3 iface=eth1.100,qpairs=4", "eth1.100"),
     ("tap:tap0", "", "net_tap3 iface=tap0", "tap0"),
     ("memif:/run/m.sock", "", "net_memif3 role=client,id=0,socket=/run/m.sock,socket-abstract=no", ""),
     (
@@ -49,6 +49,7 @@ const BAD: &[(&str, &str)] = &[
     ("xdp:eth0,budget=1025", "budget=0"),
     ("packet:eth 0", "interface name"),
     ("packet:eth0,copy", "no option"),
+    ("packet:eth0,queues=17", "no option"),
     ("memif:", "path"),
     ("memif:/a,role=master", "role=server"),
     ("memif:/a,id=-1", "id=NUMBER"),
