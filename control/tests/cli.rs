@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy does not take for tests")]
 
 use std::io::Read;
+use std::net::SocketAddrV6;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sluice_nat::{Fixed, Hot, Kind, KindRealm, Route, TcpState, Tick, TimerClass};
 use sluice_packet::reason::DropReason;
@@ -162,6 +164,40 @@ fn sessions_are_read_from_the_region() {
     let row: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
     assert_eq!((row["inside"].as_str(), row["kind"].as_str()), (Some("2001:db8::"), Some("nat64")));
     assert!(row["expires"].as_u64().unwrap() > 7000);
+}
+
+#[test]
+fn all_sessions_of_a_large_table_are_listed_once_while_a_worker_refreshes_them() {
+    const LIVE: u32 = 300_000;
+    let dir = tempfile::tempdir().unwrap();
+    let state =
+        StateRegion::create(&RunDir::new(dir.path()), LIVE, StateGeometry::new(1, 16).unwrap()).unwrap();
+    let hot = Hot { timer_class: TimerClass::Udp as u8, ..Hot::default() };
+    for (n, session) in (0..).zip(state.sessions()) {
+        session.create(&fixed(n, Kind::Nat64, 17), hot, Route::default());
+    }
+    let stop = AtomicBool::new(false);
+    let (table, objects) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let last_seen = state.clock().tick(now_ns());
+                state.sessions().iter().for_each(|session| session.set_hot(Hot { last_seen, ..hot }));
+            }
+        });
+        let outputs = (sluice(dir.path(), &["sessions"]), sluice(dir.path(), &["sessions", "--json"]));
+        stop.store(true, Ordering::Relaxed);
+        outputs
+    });
+    let mut seen = vec![0; LIVE as usize];
+    for row in text(&table).0.lines().skip(1) {
+        let inside: SocketAddrV6 = row.split_whitespace().nth(1).unwrap().parse().unwrap();
+        seen[inside.ip().to_bits() as u32 as usize] += 1;
+    }
+    assert!(seen.iter().all(|&times| times == 1));
+    let rows: Vec<&[u8]> = objects.stdout.split(|&byte| byte == b'\n').collect();
+    assert_eq!(rows.len(), LIVE as usize + 1);
+    let last: serde_json::Value = serde_json::from_slice(rows[LIVE as usize - 1]).unwrap();
+    assert_eq!((last["index"].as_u64(), last["protocol"].as_str()), (Some(299_999), Some("udp")));
 }
 
 #[test]

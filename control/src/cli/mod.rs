@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod counters;
 mod decode;
+mod line;
 mod output;
 mod sessions;
 mod status;

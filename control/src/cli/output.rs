@@ -1,7 +1,9 @@
 //! Writing: text with colours for a terminal, JSON for programs, tables that line up.
 
+use std::fmt;
 use std::io::{self, Write};
 
+use anstream::adapter::strip_str;
 use serde::Serialize;
 
 use super::CliError;
@@ -13,27 +15,37 @@ pub(crate) const GREEN: &str = "\x1b[32m";
 pub(crate) const YELLOW: &str = "\x1b[33m";
 pub(crate) const PLAIN: &str = "\x1b[0m";
 
-/// Standard output. Colours are taken out unless it is a terminal; errors of writing are kept, because a closed pipe ends
-/// a command quietly.
+/// Standard output. Colours are taken out of text unless it is a terminal; errors of writing are kept, because a closed pipe
+/// ends a command quietly.
+///
+/// Looking for colours takes as long as writing does: what has none is not searched.
 pub(crate) struct Output {
-    stream: io::BufWriter<anstream::AutoStream<io::StdoutLock<'static>>>,
+    stream: io::BufWriter<io::StdoutLock<'static>>,
+    colours: bool,
     pub(crate) json: bool,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        let stream = anstream::AutoStream::auto(io::stdout().lock());
-        Self { stream: io::BufWriter::with_capacity(64 << 10, stream), json }
+        let stdout = io::stdout().lock();
+        let colours = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
+        Self { stream: io::BufWriter::with_capacity(64 << 10, stdout), colours, json }
     }
 
     pub(crate) fn line(&mut self, text: impl AsRef<str>) -> Result<(), CliError> {
-        Ok(writeln!(self.stream, "{}", text.as_ref())?)
+        self.text(text)?;
+        self.raw(b"\n")
     }
 
     pub(crate) fn text(&mut self, text: impl AsRef<str>) -> Result<(), CliError> {
-        Ok(self.stream.write_all(text.as_ref().as_bytes())?)
+        let text = text.as_ref();
+        if self.colours {
+            return self.raw(text.as_bytes());
+        }
+        strip_str(text).try_for_each(|plain| self.raw(plain.as_bytes()))
     }
 
+    /// What has no colours.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         Ok(self.stream.write_all(bytes)?)
     }
@@ -172,11 +184,19 @@ pub(crate) fn scaled(n: f64) -> String {
 
 /// `3725` seconds as `1h02m`.
 pub(crate) fn span(seconds: u64) -> String {
+    let mut text = String::new();
+    // Strings take everything.
+    let _ = write_span(&mut text, seconds);
+    text
+}
+
+/// The same into a string or line that there is already.
+pub(crate) fn write_span(to: &mut impl fmt::Write, seconds: u64) -> fmt::Result {
     match seconds {
-        0..=99 => format!("{seconds}s"),
-        100..=5_999 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        6_000..=172_799 => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
-        _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3600),
+        0..=99 => write!(to, "{seconds}s"),
+        100..=5_999 => write!(to, "{}m{:02}s", seconds / 60, seconds % 60),
+        6_000..=172_799 => write!(to, "{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => write!(to, "{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3600),
     }
 }
 

@@ -3,7 +3,7 @@
 //! The workers are not asked and do not notice, except for the memory bandwidth: so the records are read in chunks with a pause
 //! after every few, and extents that were never used are passed over.
 
-use std::io::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::thread;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use ipnet::IpNet;
 use sluice_nat::{Kind, Protocol, SessionView, TcpState, TimerClass, Timers};
 use sluice_shm::{StateReader, now_ns, read_snapshot};
 
-use super::output::{Output, grouped, span};
+use super::line::Line;
+use super::output::{Output, grouped, write_span};
 use super::{CliError, Global};
 
 #[derive(Args)]
@@ -84,9 +85,10 @@ impl Sessions {
         let timers = read_snapshot(&run).map(|snapshot| snapshot.nat.timers).unwrap_or_default();
         let limit = self.limit.unwrap_or(u64::MAX);
         let mut found = 0u64;
-        let mut line = Vec::with_capacity(256);
+        let mut line = Line::default();
         if !self.count && !out.json {
             out.line(HEAD)?;
+            out.flush()?;
         }
         let mut now = now_ns();
         'table: for (number, chunk) in (1u32..).zip(reader.chunks()) {
@@ -105,12 +107,13 @@ impl Sessions {
                 if out.json {
                     out.json_line(&row)?;
                 } else {
-                    line.clear();
-                    row.write(&mut line)?;
-                    out.raw(&line)?;
+                    row.write(&mut line).map_err(std::io::Error::other)?;
+                    out.raw(line.text())?;
                 }
             }
             if number % CHUNKS == 0 {
+                // Few rows of many records are shown as they are found.
+                out.flush()?;
                 thread::sleep(PAUSE);
                 now = now_ns();
             }
@@ -148,8 +151,8 @@ const HEAD: &str = "proto  inside                                          exter
 #[derive(serde::Serialize)]
 struct Row {
     index: u32,
-    kind: String,
-    protocol: String,
+    kind: Option<Kind>,
+    protocol: Transport,
     inside: IpAddr,
     inside_port: u16,
     external: Ipv4Addr,
@@ -165,6 +168,23 @@ struct Row {
     worker: u8,
 }
 
+/// A protocol by name, or by number if a later dataplane knows more of them.
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum Transport {
+    Known(Protocol),
+    Other(u8),
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(protocol) => protocol.fmt(f),
+            Self::Other(number) => number.fmt(f),
+        }
+    }
+}
+
 impl Row {
     fn new(index: u32, session: &SessionView, timers: &Timers, idle: Duration) -> Self {
         let fixed = &session.fixed;
@@ -172,8 +192,8 @@ impl Row {
         let protocol = Protocol::from_number(fixed.protocol);
         Self {
             index,
-            kind: fixed.kind_realm.kind().map_or_else(|| "?".to_owned(), |kind| kind.to_string()),
-            protocol: protocol.map_or_else(|| fixed.protocol.to_string(), |p| p.to_string()),
+            kind: fixed.kind_realm.kind(),
+            protocol: protocol.map_or(Transport::Other(fixed.protocol), Transport::Known),
             inside: inside(session),
             inside_port: fixed.inside_port,
             external: Ipv4Addr::from_bits(fixed.external),
@@ -191,24 +211,32 @@ impl Row {
         }
     }
 
-    /// Without the table's measuring: a million rows are written as they are read.
-    fn write(&self, line: &mut Vec<u8>) -> std::io::Result<()> {
-        let inside = match self.inside {
-            IpAddr::V6(address) => format!("[{address}]:{}", self.inside_port),
-            IpAddr::V4(address) => format!("{address}:{}", self.inside_port),
-        };
-        writeln!(
-            line,
-            "{:<5}  {inside:<46}  {:<21}  {:<21}  {:<13}  {:>6}  {:>9}  {:>4}  {:>6}",
-            self.protocol,
-            format!("{}:{}", self.external, self.external_port),
-            format!("{}:{}", self.remote, self.remote_port),
-            self.state,
-            span(self.idle),
-            self.expires.map_or_else(|| "-".to_owned(), span),
-            self.rule,
-            self.worker,
-        )
+    /// Under [`HEAD`]; without the table's measuring, so that rows are written as they are read.
+    fn write(&self, line: &mut Line) -> fmt::Result {
+        line.clear();
+        write!(line, "{}", self.protocol)?;
+        line.left(5);
+        line.endpoint(self.inside, self.inside_port)?;
+        line.left(46);
+        line.endpoint(self.external.into(), self.external_port)?;
+        line.left(21);
+        line.endpoint(self.remote.into(), self.remote_port)?;
+        line.left(21);
+        line.write_str(self.state)?;
+        line.left(13);
+        write_span(line, self.idle)?;
+        line.right(6);
+        match self.expires {
+            Some(seconds) => write_span(line, seconds)?,
+            None => line.write_str("-")?,
+        }
+        line.right(9);
+        line.number(self.rule.into());
+        line.right(4);
+        line.number(self.worker.into());
+        line.right(6);
+        line.end();
+        Ok(())
     }
 }
 
