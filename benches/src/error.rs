@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 
 use sluice_nat::ConfigError;
 use sluice_packet::DropReason;
+use sluice_shm::{ShmError, SnapshotError};
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
@@ -45,5 +47,50 @@ pub enum Error {
         path: PathBuf,
         /// What the system says.
         error: io::Error,
+    },
+    /// A reader beside the worker needs a core of its own.
+    #[error("a reader needs another core than the worker's, and there is one core only")]
+    OneCore,
+    /// There can be no run directory.
+    #[error("cannot make a run directory in {path}: {error}; name another place with --dir")]
+    Directory {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The run directory was not filled.
+    #[error(transparent)]
+    Shm(#[from] ShmError),
+    /// The configuration was not written into the run directory.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The reader did not run.
+    #[error(
+        "cannot run {path}: {error}; build it (cargo build --release -p sluice-control) or name it with --sluice"
+    )]
+    Run {
+        /// The program.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The reader ended with an error.
+    #[error("`{command}` ended with {status}")]
+    Failed {
+        /// Its command line.
+        command: String,
+        /// How.
+        status: ExitStatus,
+    },
+    /// The reader left sessions out, or invented some.
+    #[error("`{command}` listed {listed} of {live} sessions: its time means nothing")]
+    Listed {
+        /// Its command line.
+        command: String,
+        /// Sessions that it listed.
+        listed: u64,
+        /// Sessions that there are.
+        live: u64,
     },
 }

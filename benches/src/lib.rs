@@ -11,20 +11,25 @@
 //! | [`yardstick`] | the memory limit |
 //! | [`population`], [`frames`] | an engine full of sessions, and packets of them |
 //! | [`lookup`], [`rewrite`], [`whole`], [`checksum`] | workloads: the engine, the rewrite, both on packets, checksums alone |
+//! | [`gateway`], [`reader`], [`listing`] | what `sluice sessions` costs the worker beside it, and how fast it is |
 //! | [`suite`], [`report`], [`machine`] | the table: which rows, what they say, on what they were measured |
 //!
-//! `cargo bench -p sluice-benches` runs the workloads under Criterion, `sluice-bench` prints the table.
+//! `cargo bench -p sluice-benches` runs the workloads under Criterion, `sluice-bench` prints the table, and `sluice-bench
+//! sessions` that of [`listing`].
 #![deny(unsafe_code)]
 
 pub mod checksum;
 pub mod error;
 pub mod frames;
+pub mod gateway;
 pub mod hardware;
+pub mod listing;
 pub mod lookup;
 pub mod machine;
 pub mod meter;
 pub mod population;
 pub mod random;
+pub mod reader;
 pub mod report;
 pub mod rewrite;
 pub mod suite;

@@ -35,6 +35,10 @@ const POOL_LEN: u8 = 26;
 const SERVERS: u32 = 0xc612_0000;
 /// The least room that an engine is given.
 const LEAST: u32 = 1024;
+/// Pool addresses that the engine has room for.
+pub const MAX_ADDRESSES: u32 = 1 << (32 - POOL_LEN);
+/// Fixed, so that two runs of a benchmark build the same tables.
+pub const SEED: [u64; 4] = [1, 2, 3, 4];
 
 /// An engine with sessions.
 #[derive(Debug)]
@@ -59,10 +63,16 @@ impl Population {
         let room = sessions.max(LEAST) as usize;
         let mut region = huge_vec::<Session>(room);
         region.resize_with(room, Session::default);
-        // The seed is fixed: two runs of the benchmark build the same tables.
-        let geometry = Geometry { workers: 1, max_addresses: 1 << (32 - POOL_LEN), seed: [1, 2, 3, 4] };
         // The engine wants its region for ever, as a mapped one is.
-        let shared = Shared::new(region.leak(), geometry);
+        Self::over(region.leak(), kind, sessions)
+    }
+
+    /// The same over records that lie elsewhere: in a region that other processes can read.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Refused`].
+    pub fn over(records: &'static [Session], kind: Kind, sessions: u32) -> Result<Self, Error> {
+        let shared = Shared::new(records, Geometry { workers: 1, max_addresses: MAX_ADDRESSES, seed: SEED });
         let config = Arc::new(shared.compile(&spec(kind), 1, None)?);
         let engine = Engine::new(shared, WorkerId(0), Arc::clone(&config));
         let prefix_id = match config.outbound_v6(INSIDE, PREFIX.embed(SERVERS), 0) {
@@ -135,7 +145,8 @@ impl Population {
     }
 }
 
-fn spec(kind: Kind) -> Spec {
+/// What the engine is told.
+pub fn spec(kind: Kind) -> Spec {
     let (prefix64, sources) = match kind {
         Kind::Nat64 => (Some((PREFIX.address(), PREFIX.len())), (0x2001_0db8 << 96, 32)),
         Kind::Nat44 => (None, (0x0a00_0000, 8)),

@@ -42,6 +42,36 @@ impl Method {
     }
 }
 
+/// Least, median and most of some figures.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Spread {
+    /// The least.
+    pub min: f64,
+    /// The lower quartile: what is left of other users of the machine is less in it than in the median.
+    pub quarter: f64,
+    /// The median.
+    pub median: f64,
+    /// The most.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of figures in any order; of none, it is no number.
+    pub fn of(figures: &[f64]) -> Self {
+        let mut sorted = figures.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |n: usize| sorted.get(n).copied().unwrap_or(f64::NAN);
+        let middle = sorted.len() / 2;
+        let median = if sorted.len() % 2 == 1 {
+            at(middle)
+        } else {
+            (at(middle.saturating_sub(1)) + at(middle)) / 2.0
+        };
+        let last = sorted.len().saturating_sub(1);
+        Self { min: at(0), quarter: at(last / 4), median, max: at(last) }
+    }
+}
+
 /// What one workload took.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
@@ -71,23 +101,15 @@ impl Row {
     /// A row from its runs.
     pub fn new(name: String, sessions: u32, runs: &[Run]) -> Self {
         let figures: Vec<f64> = runs.iter().map(|run| run.cycles_per_packet).collect();
-        let mut sorted = figures.clone();
-        sorted.sort_by(f64::total_cmp);
-        let at = |n: usize| sorted.get(n).copied().unwrap_or(f64::NAN);
-        let middle = sorted.len() / 2;
-        let median = if sorted.len() % 2 == 1 {
-            at(middle)
-        } else {
-            (at(middle.saturating_sub(1)) + at(middle)) / 2.0
-        };
+        let Spread { min, median, max, .. } = Spread::of(&figures);
         let interrupted: usize = runs.iter().map(|run| run.interrupted).sum();
         let rings = PACKETS_PER_RUN / RING * runs.len().max(1);
         Self {
             name,
             sessions,
-            min: at(0),
+            min,
             median,
-            max: at(sorted.len().saturating_sub(1)),
+            max,
             interrupted: interrupted as f64 / rings as f64,
             runs: figures,
             yardstick: None,
