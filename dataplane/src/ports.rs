@@ -67,6 +67,20 @@ impl AttachedPort {
         Ok(())
     }
 
+    /// Whether its kernel interface has been replaced by another of the same name.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.port.is_replaced()
+    }
+
+    /// Gives it back to the system.
+    fn detach(self) {
+        let Self { device, port, queues, .. } = self;
+        drop(queues);
+        if let Err(error) = port.detach() {
+            tracing::warn!(%device, %error, "the port could not be given back");
+        }
+    }
+
     /// What is known of the port, for control. `queues` is how many it has of each kind, wherever they are.
     pub(crate) fn info(&self, (rx_queues, tx_queues): (u16, u16)) -> PortInfo {
         let Self { device, mac, port, .. } = self;
@@ -122,16 +136,17 @@ impl Attached {
 
     fn add(&mut self, eal: &Eal, spec: &PortSpec, parked: &mut Self) -> Result<(), TopologyError> {
         let failed = |error| TopologyError::Port { device: spec.device.clone(), error: Box::new(error) };
-        let port = match parked.ports.iter().position(|port| port.device == spec.device) {
-            Some(place) => {
-                let mut port = parked.ports.swap_remove(place);
+        let place = parked.ports.iter().position(|port| port.device == spec.device);
+        let port = match place.map(|place| parked.ports.swap_remove(place)) {
+            Some(mut port) if !port.is_replaced() => {
                 if port.mtu != spec.mtu {
                     port.queues = None;
                     port.mtu = spec.mtu;
                 }
                 port
             }
-            None => {
+            dead => {
+                dead.map(AttachedPort::detach);
                 let device = Device::parse(&spec.device)
                     .map_err(|error| TopologyError::device(&spec.device, error))?;
                 let number = NAMES.fetch_add(1, Ordering::Relaxed) as u16;
@@ -159,12 +174,7 @@ impl Attached {
 
     /// Gives all ports back to the system.
     pub fn detach(&mut self) {
-        for AttachedPort { device, port, queues, .. } in self.ports.drain(..) {
-            drop(queues);
-            if let Err(error) = port.detach() {
-                tracing::warn!(%device, %error, "the port could not be given back");
-            }
-        }
+        self.ports.drain(..).for_each(AttachedPort::detach);
     }
 }
 

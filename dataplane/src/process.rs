@@ -162,6 +162,7 @@ impl Process {
             if look.elapsed() >= PORT_LOOK {
                 look = Instant::now();
                 self.publish_ports();
+                self.revive_ports();
             }
             std::thread::sleep(ROUND);
         }
@@ -358,6 +359,19 @@ impl Process {
         if self.active.as_ref().is_some_and(|active| active.topology.has_failed()) {
             tracing::error!("a packet thread has died; ending, to be started again");
             std::process::exit(70);
+        }
+    }
+
+    /// Takes up ports whose kernel interface has come back, with the sessions that there are.
+    fn revive_ports(&mut self) {
+        let Some(active) = &self.active else { return };
+        if self.settling.is_some() || !active.topology.has_replaced_port() {
+            return;
+        }
+        let snapshot = active.snapshot.clone();
+        tracing::info!("an interface has come back: attaching its port anew");
+        if let Err(error) = self.rebuild(snapshot) {
+            tracing::error!(%error, "the port could not be had");
         }
     }
 

@@ -262,6 +262,11 @@ impl Topology {
         self.workers.iter().map(|worker| worker.iterations.load(Ordering::Acquire)).collect()
     }
 
+    /// Whether a port is dead and could be had anew: its kernel interface has gone, and one of the same name has come.
+    pub fn has_replaced_port(&self) -> bool {
+        self.ports.iter().any(AttachedPort::is_replaced)
+    }
+
     /// Whether a worker has died.
     pub fn has_failed(&self) -> bool {
         self.workers.iter().any(|worker| worker.thread.is_finished())

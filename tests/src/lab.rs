@@ -108,10 +108,11 @@ impl Lab {
         lan.ip(&["link", "add", "br0", "type", "bridge", "mcast_snooping", "0"])?;
         plain_bridges(lan);
         lan.ip(&["link", "set", "br0", "up"])?;
-        for (host, interface) in [("client6", "eth0"), ("client4", "eth0"), ("gw", "lan0")] {
-            self.cable(host, interface, "lan", host)?;
+        for host in ["client6", "client4"] {
+            self.cable(host, "eth0", "lan", host)?;
             lan.ip(&["link", "set", host, "master", "br0"])?;
         }
+        self.plug()?;
         let tagged = self.host("tagged");
         let cable = TaggedCable::new(tagged, lan, "tagged", 20)?;
         lan.ip(&["link", "set", "tagged", "master", "br0"])?;
@@ -160,6 +161,17 @@ impl Lab {
             netns.ip(&["link", "set", interface, "up"])?;
         }
         Ok(())
+    }
+
+    /// Takes the gateway's inside cable away, device and all.
+    pub fn unplug(&self) -> Result<()> {
+        self.host("lan").ip(&["link", "delete", "gw"]).map(drop)
+    }
+
+    /// Lays the inside cable again.
+    pub fn plug(&self) -> Result<()> {
+        self.cable("gw", "lan0", "lan", "gw")?;
+        self.host("lan").ip(&["link", "set", "gw", "master", "br0"]).map(drop)
     }
 
     /// A host by its name.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use sluice_tests::checks::{server4, server6};
 use sluice_tests::gateway::{Gateway, READY};
 use sluice_tests::lab::Lab;
+use sluice_tests::programs;
 use sluice_tests::service::Service;
 use sluice_tests::site::{Device, Site};
 use sluice_tests::traffic::{any, datagrams, echo_once, echo_stream, exchange};
@@ -179,5 +180,71 @@ fn a_second_process_is_refused() -> Result<()> {
     }
     gateway.forwards(READY)?;
     gateway.finish()?;
+    lab.finish()
+}
+
+/// A device that vanishes under the dataplane: the other port goes on and `sluice status` says so. When the device is back
+/// the port is taken up again by itself, fenced, with the sessions that there were.
+fn a_device_goes_away(device: Device) -> Result<()> {
+    let lab = Lab::new()?;
+    let _service = Service::start(lab.host("server4"), server4())?;
+    let site = Site::with(device, 1);
+    let mut gateway = Gateway::start(&lab, &site)?;
+    let mut stream = echo_stream(lab.host("client6"), server6())?;
+    lab.unplug()?;
+    let link = |gateway: &Gateway, up: bool| {
+        wait::until(Duration::from_secs(10), "sluice status to notice", || {
+            let status = gateway.json(&["status"])?;
+            wait::require(status["interfaces"][0]["link_up"] == up, &status["interfaces"][0])
+        })
+    };
+    link(&gateway, false)?;
+    lab.host("router").exec(&["ping", "-n", "-c", "3", "-i", "0.1", "-W", "2", "192.0.2.2"])?;
+    gateway.settled()?;
+
+    lab.plug()?;
+    link(&gateway, true)?;
+    echo_once(&mut stream, b"after the device came back").context("the session from before")?;
+    gateway.forwards(READY)?;
+    let answers = lab.host("client4").exec(&["ping", "-n", "-c", "3", "-i", "0.1", "-W", "2", "10.0.0.1"])?;
+    ensure!(!answers.contains("DUP"), "the device is not fenced: {answers}");
+    gateway.finish()?;
+    lab.finish()
+}
+
+#[test]
+fn a_device_below_a_packet_port_goes_away() -> Result<()> {
+    a_device_goes_away(Device::Packet)
+}
+
+#[test]
+fn a_device_below_an_xdp_port_goes_away() -> Result<()> {
+    a_device_goes_away(Device::Xdp)
+}
+
+/// What the machine does not give is named, with what to do about it.
+#[test]
+fn what_is_missing_is_named() -> Result<()> {
+    let lab = Lab::new()?;
+    let gateway = Gateway::prepare(&lab, &Site::default())?;
+    let run = lab.directory().join("other");
+    let output = |words: &[&str], program: &str, more: &[&str]| -> Result<String> {
+        let mut command = lab.host("gw").command("timeout");
+        command.arg("10").args(words).arg(programs::path(program)?).arg("--run-dir").arg(&run).args(more);
+        let output = command.output()?;
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(1), "{program} {more:?} ended with {}: {text}", output.status);
+        Ok(text.into_owned())
+    };
+    // No hugetlbfs is mounted in here, whatever the machine has.
+    let said = output(&[], programs::DATAPLANE, &["--hugepages", "require"])?;
+    ensure!(said.contains("hugepages are required") && said.contains("vm.nr_hugepages"), "{said}");
+    let said = output(
+        &["setpriv", "--bounding-set=-net_admin"],
+        programs::CONTROL,
+        &["--config", &gateway.config().display().to_string()],
+    )?;
+    ensure!(said.contains("CAP_NET_ADMIN"), "{said}");
+    drop(gateway);
     lab.finish()
 }

@@ -222,6 +222,35 @@ impl Kernel {
         Ok(())
     }
 
+    /// Fences again what has gone and come back: the kernel has made it anew, without its fence.
+    pub(crate) async fn look_after_fences(&mut self) {
+        let mut raised = false;
+        for fence in self.fences.values_mut() {
+            match self.system.is_replaced(fence).await {
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    continue;
+                }
+            }
+            match self.system.raise(fence.clone()).await {
+                Ok(new) => {
+                    tracing::info!(
+                        interface = new.interface(),
+                        "the interface has come back and is fenced again"
+                    );
+                    *fence = new;
+                    raised = true;
+                }
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+        if raised {
+            self.write_down_or_complain();
+        }
+    }
+
     /// Takes away what a preparation has added. Goes on after a failure: there is nothing better to do.
     pub(crate) async fn undo(&mut self, prepared: Prepared) {
         for name in prepared.twins {

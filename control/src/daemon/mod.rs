@@ -267,6 +267,7 @@ impl Daemon {
         watchdog();
         self.link.beat();
         self.sweep_traces();
+        self.kernel.look_after_fences().await;
         self.configure().await;
         let Some(current) = &self.current else { return };
         if !self.kept_by_kernel && self.kept_at.elapsed() > KEEP_ALIVE {

@@ -100,6 +100,15 @@ impl System {
         self.raise(fence).await
     }
 
+    /// Whether another device has the name of the fenced one by now.
+    ///
+    /// # Errors
+    /// If the kernel does not answer.
+    pub async fn is_replaced(&self, fence: &Fence) -> Result<bool> {
+        let link = link::find(&self.netlink, fence.interface()).await?;
+        Ok(link.is_some_and(|link| link.index != fence.record.index))
+    }
+
     /// Looks what a fence would change, and changes nothing.
     ///
     /// # Errors

@@ -27,25 +27,28 @@ pub struct TwinPlan {
 
 /// Settings of IPv4. `rp_filter` is loose because the way back to a subscriber may lie in the dataplane's FIB only;
 /// `arp_ignore` and `arp_announce` because two twins may stand in one broadcast domain, and each speaks for itself;
-/// `promote_secondaries` so that removing an address does not remove its neighbours in the subnet.
-const SYSCTL_V4: [(&str, &str); 5] = [
+/// `promote_secondaries` so that removing an address does not remove its neighbours in the subnet; `arp_notify` so that
+/// hosts hear of a new MAC address at once.
+const SYSCTL_V4: [(&str, &str); 6] = [
     ("forwarding", "0"),
     ("rp_filter", "2"),
     ("arp_ignore", "1"),
     ("arp_announce", "2"),
     ("promote_secondaries", "1"),
+    ("arp_notify", "1"),
 ];
 
 /// Settings of IPv6. Duplicate address detection is off in both its switches: the kernel obeys `accept_dad` only if
 /// that of `all` is off as well, and no probes (`dad_transmits`) end it at once in any case. `force_forwarding`
 /// (Linux 6.17) would forward although `forwarding` is off.
-const SYSCTL_V6: [(&str, &str); 6] = [
+const SYSCTL_V6: [(&str, &str); 7] = [
     ("forwarding", "0"),
     ("force_forwarding", "0"),
     ("accept_ra", "0"),
     ("autoconf", "0"),
     ("accept_dad", "0"),
     ("dad_transmits", "0"),
+    ("ndisc_notify", "1"),
 ];
 
 impl System {

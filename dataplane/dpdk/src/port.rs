@@ -18,6 +18,7 @@
 mod attach;
 mod config;
 mod info;
+mod lower;
 mod setup;
 
 use std::ffi::CStr;
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     driver: String,
     /// Bus and device name, to give the device back; `None` if someone else attached it.
     device: Option<(&'static str, String)>,
+    /// The kernel interface below, if there is one.
+    lower: Option<lower::Lower>,
     /// Control calls of DPDK are not thread-safe, so each holds this. The packet path never does.
     state: Mutex<State>,
     /// Last, so that EAL is there while the port is closed.
@@ -108,7 +111,7 @@ impl Port {
         })
     }
 
-    /// The link, without waiting for it to settle.
+    /// The link, without waiting for it to settle. It is down if the kernel interface below has gone.
     ///
     /// # Errors
     /// If the driver does not answer.
@@ -119,11 +122,17 @@ impl Port {
         let read = || unsafe { sys::sluice_link_get(self.shared.id, &mut link) };
         self.shared.check("reading the link", read)?;
         Ok(Link {
-            up: link.up != 0,
+            up: link.up != 0 && self.shared.lower.as_ref().is_none_or(lower::Lower::is_up),
             // 0 and all ones are "none" and "unknown".
             speed_mbps: (link.speed_mbps != 0 && link.speed_mbps != u32::MAX).then_some(link.speed_mbps),
             full_duplex: link.full_duplex != 0,
         })
+    }
+
+    /// Whether the kernel interface below has gone and another of its name has come: this port is dead, and one attached now
+    /// would not be.
+    pub fn is_replaced(&self) -> bool {
+        self.shared.lower.as_ref().is_some_and(lower::Lower::is_replaced)
     }
 
     /// The port's address.

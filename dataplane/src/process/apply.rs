@@ -212,7 +212,7 @@ impl Process {
     }
 
     /// New devices, interfaces or cores: threads are taken down and built again; if that fails, as they were.
-    fn rebuild(&mut self, snapshot: Snapshot) -> Result<(), ApplyError> {
+    pub(super) fn rebuild(&mut self, snapshot: Snapshot) -> Result<(), ApplyError> {
         let Some(old) = self.active.take() else { return Err(ApplyError::Reference("nothing is running")) };
         tracing::info!(
             generation = snapshot.generation,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sluice_dpdk_sys as sys;
 
+use super::lower::Lower;
 use super::{Port, Shared, State, driver_name};
 use crate::device::Device;
 use crate::eal::{Eal, Runtime};
@@ -23,11 +24,13 @@ impl Port {
     /// If the kernel interface is missing, PCI is off, the name is taken, or with what the driver said.
     pub fn attach(eal: &Eal, device: &Device, index: u16) -> Result<Self, Error> {
         let runtime = eal.runtime();
-        if let Some(interface) = device.needs_interface()
-            && !interface_exists(interface)
-        {
-            return Err(Error::NoInterface { device: device.clone(), interface: interface.to_owned() });
-        }
+        let lower = match device.needs_interface() {
+            None => None,
+            Some(interface) => Some(Lower::find(interface).ok_or_else(|| Error::NoInterface {
+                device: device.clone(),
+                interface: interface.to_owned(),
+            })?),
+        };
         let (bus, name, arguments) = match device.vdev(index) {
             Some((name, arguments)) => ("vdev", name, arguments),
             None if !runtime.pci => return Err(Error::PciOff { device: device.clone() }),
@@ -55,7 +58,7 @@ impl Port {
             remove(bus, &name);
             return Err(failed(libc::ENODEV, logged));
         };
-        Self::claim(id, Some((bus, name)), Arc::clone(runtime))
+        Self::claim(id, Some((bus, name)), lower, Arc::clone(runtime))
     }
 
     /// The port of that name, attached by EAL's arguments (`--vdev`). It is closed on drop, and its device stays.
@@ -64,7 +67,7 @@ impl Port {
     /// If there is none, or it has a `Port` already.
     pub fn by_name(eal: &Eal, name: &str) -> Result<Self, Error> {
         let id = find(name)?.ok_or_else(|| Error::NoPort { name: name.to_owned() })?;
-        Self::claim(id, None, Arc::clone(eal.runtime()))
+        Self::claim(id, None, None, Arc::clone(eal.runtime()))
     }
 
     /// Closes the port and gives the device back. Dropping it does the same without saying how it went.
@@ -78,14 +81,27 @@ impl Port {
         Ok(())
     }
 
-    fn claim(id: u16, device: Option<(&'static str, String)>, runtime: Arc<Runtime>) -> Result<Self, Error> {
+    fn claim(
+        id: u16,
+        device: Option<(&'static str, String)>,
+        lower: Option<Lower>,
+        runtime: Arc<Runtime>,
+    ) -> Result<Self, Error> {
         let name = port_name(id);
         if !CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
             return Err(Error::InUse { name });
         }
         let state = Mutex::new(State::default());
         Ok(Self {
-            shared: Arc::new(Shared { id, name, driver: driver_name(id), device, state, _runtime: runtime }),
+            shared: Arc::new(Shared {
+                id,
+                name,
+                driver: driver_name(id),
+                device,
+                lower,
+                state,
+                _runtime: runtime,
+            }),
         })
     }
 }
@@ -151,11 +167,6 @@ fn port_name(id: u16) -> String {
         }
         CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned()
     }
-}
-
-fn interface_exists(name: &str) -> bool {
-    // SAFETY: the string is NUL-terminated.
-    CString::new(name).is_ok_and(|name| unsafe { libc::if_nametoindex(name.as_ptr()) } != 0)
 }
 
 fn text(value: &str) -> Result<CString, Error> {
