@@ -166,6 +166,15 @@ fn sessions_are_read_from_the_region() {
     assert!(row["expires"].as_u64().unwrap() > 7000);
 }
 
+/// Sets a flag when it is dropped.
+struct Raise<'a>(&'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn all_sessions_of_a_large_table_are_listed_once_while_a_worker_refreshes_them() {
     const LIVE: u32 = 300_000;
@@ -184,9 +193,9 @@ fn all_sessions_of_a_large_table_are_listed_once_while_a_worker_refreshes_them()
                 state.sessions().iter().for_each(|session| session.set_hot(Hot { last_seen, ..hot }));
             }
         });
-        let outputs = (sluice(dir.path(), &["sessions"]), sluice(dir.path(), &["sessions", "--json"]));
-        stop.store(true, Ordering::Relaxed);
-        outputs
+        // However this ends: the scope waits for the thread.
+        let _stop = Raise(&stop);
+        (sluice(dir.path(), &["sessions"]), sluice(dir.path(), &["sessions", "--json"]))
     });
     let mut seen = vec![0; LIVE as usize];
     for row in text(&table).0.lines().skip(1) {

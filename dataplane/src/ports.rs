@@ -49,9 +49,10 @@ impl AttachedPort {
             return Ok(());
         }
         *queues = None;
-        // A pool for each port, on the port's NUMA socket: `net_af_xdp` keeps a fill ring and a completion ring of 2048
-        // buffers each per queue, and what one port holds must not starve another.
-        let queued = 4 * u32::from(plan.rx + plan.tx) * u32::from(RX_DESCRIPTORS.max(TX_DESCRIPTORS));
+        // A pool for each port, on the port's NUMA socket: what one port holds must not starve another. `net_af_xdp` keeps
+        // a fill ring and a completion ring of 2048 buffers each per queue, whatever the descriptors.
+        let kept = if port.driver() == "net_af_xdp" { 4 } else { 1 };
+        let queued = kept * u32::from(plan.rx + plan.tx) * u32::from(RX_DESCRIPTORS.max(TX_DESCRIPTORS));
         let buffers = pool((queued + SPARE_MBUFS).next_power_of_two() - 1, offered.socket)?;
         let config = PortConfig {
             rx_queues: plan.rx,
@@ -146,7 +147,9 @@ impl Attached {
                 port
             }
             dead => {
-                dead.map(AttachedPort::detach);
+                if let Some(dead) = dead {
+                    dead.detach();
+                }
                 let device = Device::parse(&spec.device)
                     .map_err(|error| TopologyError::device(&spec.device, error))?;
                 let number = NAMES.fetch_add(1, Ordering::Relaxed) as u16;

@@ -104,6 +104,8 @@ pub struct Topology {
     ports: Vec<AttachedPort>,
     /// Receive and transmit queues, by port.
     queues: Vec<(u16, u16)>,
+    /// Transmit queues without a worker, by port.
+    spare: Vec<Vec<TxQueue>>,
     /// The last configuration sent, kept so that a worker never drops the last reference.
     current: Arc<Setup>,
 }
@@ -172,7 +174,7 @@ impl Topology {
         let queues: Vec<_> =
             attached.ports.iter_mut().map(|port| port.queues.take().unwrap_or_default()).collect();
         let counts = queues.iter().map(|(rx, tx)| (rx.len() as u16, tx.len() as u16)).collect();
-        let (receive, transmit) = deal(queues, workers);
+        let Deal { receive, transmit, spare } = deal(queues, workers);
         let rings = Rings::new(workers);
         let (mut punts, mut injections, mut handles) = (Vec::new(), Vec::new(), Vec::new());
         let parts = receive.into_iter().zip(transmit).zip(rings.into.into_iter().zip(rings.from));
@@ -231,6 +233,7 @@ impl Topology {
             punt_stop,
             ports: attached.ports,
             queues: counts,
+            spare,
             current: start.setup,
         }
     }
@@ -283,6 +286,9 @@ impl Topology {
         self.order(|| Order::Stop);
         let mut queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)> =
             self.ports.iter().map(|_| Default::default()).collect();
+        for ((_, tx), spare) in queues.iter_mut().zip(std::mem::take(&mut self.spare)) {
+            tx.extend(spare);
+        }
         let mut crews = Vec::new();
         for WorkerHandle { thread, orders, mut retired, .. } in self.workers.drain(..) {
             let remains = thread.join().ok();
@@ -377,12 +383,20 @@ impl Rings {
     }
 }
 
+/// Queues as they were dealt.
+struct Deal {
+    /// By worker.
+    receive: Vec<Vec<Receive>>,
+    /// By worker, then by port.
+    transmit: Vec<Vec<Transmit>>,
+    /// Transmit queues that nobody needs, by port: a worker sends through one.
+    spare: Vec<Vec<TxQueue>>,
+}
+
 /// Deals queues to workers. Queue `q` of port `p` goes to worker `(p + q) mod workers`, so that ports with a single queue
 /// do not all land on one worker; a worker without a queue on a port sends through the owner of queue `worker mod queues`.
-fn deal(
-    queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)>,
-    workers: usize,
-) -> (Vec<Vec<Receive>>, Vec<Vec<Transmit>>) {
+fn deal(queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)>, workers: usize) -> Deal {
+    let mut spare: Vec<Vec<TxQueue>> = queues.iter().map(|_| Vec::new()).collect();
     let mut receive: Vec<Vec<Receive>> = (0..workers).map(|_| Vec::new()).collect();
     let mut transmit: Vec<Vec<Transmit>> = (0..workers).map(|_| Vec::new()).collect();
     for (port, (rx, tx)) in queues.into_iter().enumerate() {
@@ -395,10 +409,14 @@ fn deal(
             transmit.push(Transmit::Via(owner(worker % count) as u8));
         }
         for (number, queue) in tx.into_iter().enumerate() {
-            transmit[owner(number)][port] = Transmit::Own(Outbox::new(queue));
+            if number < workers {
+                transmit[owner(number)][port] = Transmit::Own(Outbox::new(queue));
+            } else {
+                spare[port].push(queue);
+            }
         }
     }
-    (receive, transmit)
+    Deal { receive, transmit, spare }
 }
 
 /// How workers rest, given their cores.

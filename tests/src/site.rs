@@ -84,7 +84,7 @@ impl Site {
     /// With an interface `guests` on VLAN 20 of the inside port, for the lab's host `tagged`.
     pub fn and_guests(mut self) -> Self {
         self.interfaces.push(format!(
-            "guests: {{ device: {}, vlan: 20, addresses: [10.0.20.1/24, 2001:db8:520::1/64] }}",
+            "guests: {{ device: \"{}\", vlan: 20, addresses: [10.0.20.1/24, 2001:db8:520::1/64] }}",
             self.device_of(0)
         ));
         self.nat64

@@ -53,8 +53,7 @@ fn links(scene: &Scene) -> Result<Vec<String>> {
 }
 
 /// A VLAN interface comes and goes on a port in use.
-fn a_vlan_comes_and_goes(device: Device, workers: usize) -> Result<()> {
-    let plain = Site::with(device, workers);
+fn a_vlan_comes_and_goes(plain: Site) -> Result<()> {
     with_gateway(&plain, |scene| {
         let mut witness = Witness::new(scene)?;
         // Before: frames with a tag that no interface has are dropped by name.
@@ -80,12 +79,19 @@ fn a_vlan_comes_and_goes(device: Device, workers: usize) -> Result<()> {
 
 #[test]
 fn a_vlan_comes_and_goes_on_packet_ports() -> Result<()> {
-    a_vlan_comes_and_goes(Device::Packet, 1)
+    a_vlan_comes_and_goes(Site::with(Device::Packet, 1))
 }
 
 #[test]
 fn a_vlan_comes_and_goes_on_xdp_ports_with_2_workers() -> Result<()> {
-    a_vlan_comes_and_goes(Device::Xdp, 2)
+    a_vlan_comes_and_goes(Site::with(Device::Xdp, 2))
+}
+
+/// More queues than workers: one of the transmit queues is nobody's, and must not get lost.
+#[test]
+fn a_vlan_comes_and_goes_on_ports_with_3_queues() -> Result<()> {
+    let devices = ["lan0", "wan0"].map(|cable| Some(format!("packet:{cable},queues=3")));
+    a_vlan_comes_and_goes(Site { devices, ..Site::default() })
 }
 
 /// Workers move to another core with their sessions.
@@ -170,6 +176,12 @@ fn a_refused_change_goes_back(device: Device) -> Result<()> {
             }
             witness.lives(&format!("after {what}"))?;
             ensure!((links(scene)?, generation(scene)?) == before, "{what}: something is left of it");
+        }
+        if device == Device::Xdp {
+            let rebound = Site { devices: [Some("xdp:lan0,budget=64".to_owned()), None], ..good.clone() };
+            let error = refused(scene, &rebound)?;
+            ensure!(error.contains("restart of the dataplane"), "{error}");
+            witness.lives("after other options of a port in use")?;
         }
         apply(scene, &good.clone().and_guests())?;
         witness.lives("after a good change")?;

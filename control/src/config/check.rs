@@ -31,7 +31,7 @@ pub(crate) fn check(config: &Config, sink: &Sink) {
 
 fn devices(config: &Config, sink: &Sink) {
     let mut seen: HashMap<(&str, Option<u16>), &Interface> = HashMap::new();
-    for interface in &config.interfaces {
+    for (position, interface) in config.interfaces.iter().enumerate() {
         let key = (interface.device.as_str(), interface.vlan);
         if !key.0.is_empty()
             && let Some(other) = seen.insert(key, interface)
@@ -53,11 +53,10 @@ fn devices(config: &Config, sink: &Sink) {
             );
         }
         // VLANs share a port by naming the same device; the same interface in other words would be a second port on it.
-        let rival = config.interfaces.iter().find(|other| {
+        let rival = config.interfaces[..position].iter().find(|other| {
             interface.device.lower().is_some()
                 && other.device.lower() == interface.device.lower()
                 && other.device.as_str() != interface.device.as_str()
-                && other.device.at.line < interface.device.at.line
         });
         if let Some(other) = rival {
             sink.push(

@@ -76,6 +76,13 @@ impl Device {
         &self.0
     }
 
+    /// How many queues of its interface an `xdp:` device polls.
+    pub fn xdp_queues(&self) -> Option<usize> {
+        let mut options = self.0.strip_prefix("xdp:")?.split(',').skip(1);
+        let number = options.find_map(|option| option.strip_prefix("queues="));
+        Some(number.and_then(|number| number.parse().ok()).unwrap_or(1))
+    }
+
     /// The kernel interface below an `xdp:` or `packet:` device: the one that is fenced.
     pub fn lower(&self) -> Option<&str> {
         let rest = self.0.strip_prefix("xdp:").or_else(|| self.0.strip_prefix("packet:"))?;
@@ -180,13 +187,20 @@ mod tests {
         for good in ["null:n0,size=64,copy", "pcap:eth0", "memif:/a,id=3", "xdp:enp1s0f0.5"] {
             assert!(Device::parse(good).is_ok(), "{good}");
         }
+        for good in ["xdp:e,queues=4,budget=64,copy", "packet:e,queues=16", "xdp:e"] {
+            assert_eq!(Device::parse(good).ok().as_ref().and_then(Device::lower), Some("e"), "{good}");
+        }
         let bad = [
             ("eth0", "write `xdp:eth0`"),
             ("0000:01:00.1", "write `pci:0000:01:00.1`"),
             ("xpd:eth0", "did you mean `xdp:eth0`?"),
             ("pci:01:00.1", "lspci -D"),
             ("pci:0000:01:20.0", "lspci -D"),
-            ("xdp:an-interface-too-long", "1 to 15 characters"),
+            ("xdp:an-interface-too-long", "at most 15 characters"),
+            ("xdp:e,queues=0", "queues=4"),
+            ("xdp:e,queues=65", "queues=4"),
+            ("packet:e,copy", "queues=4"),
+            ("tap:e,queues=2", "1 to 15 characters"),
             ("tap:", "1 to 15 characters"),
             ("memif:/x,role=boss", "parameters"),
             ("null:n,size=1", "parameters"),

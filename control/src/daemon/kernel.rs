@@ -40,6 +40,21 @@ pub enum KernelError {
         /// The sockets.
         sockets: String,
     },
+    /// Packets on the other queues would reach nobody.
+    #[error(
+        "`{lower}` receives on {found} queues and `{device}` polls {polled}: write `xdp:{lower},queues={found}`, or let it \
+         receive on fewer (`ethtool -L {lower} combined {polled}`)"
+    )]
+    Queues {
+        /// The interface.
+        lower: String,
+        /// The device of the configuration.
+        device: String,
+        /// Queues of the interface.
+        found: usize,
+        /// Queues of the device.
+        polled: usize,
+    },
     /// The way back could not be written down.
     #[error("cannot write {}: {error}; nothing was changed, because it could not be put back after a crash", path.display())]
     Record {
@@ -188,6 +203,15 @@ impl Kernel {
             self.reserved.insert((first, last), ports);
             prepared.reserved.push((first, last));
             self.write_down()?;
+        }
+        for interface in &config.interfaces {
+            let device = &interface.device.value;
+            let Some((lower, polled)) = device.lower().zip(device.xdp_queues()) else { continue };
+            let found = self.system.receive_queues(lower);
+            if found > polled {
+                let (lower, device) = (lower.to_owned(), device.to_string());
+                return Err(KernelError::Queues { lower, device, found, polled });
+            }
         }
         for lower in lowers(config) {
             if !dataplane {

@@ -30,7 +30,7 @@ pub enum LinkError {
 pub(crate) struct Link {
     run: RunDir,
     side: Option<ControlSide>,
-    /// The last reason why attaching failed, so that it is logged once and not every second.
+    /// The last reason why attaching failed, so that it is logged once and not at every look.
     complaint: Option<String>,
 }
 

@@ -16,6 +16,12 @@ const DRIVER_MODE: u32 = 1 << 2;
 const HARDWARE_MODE: u32 = 1 << 3;
 
 impl System {
+    /// How many queues an interface receives on; 0 if the kernel does not say.
+    pub fn receive_queues(&self, interface: &str) -> usize {
+        let Ok(queues) = std::fs::read_dir(format!("/sys/class/net/{interface}/queues")) else { return 0 };
+        queues.flatten().filter(|queue| queue.file_name().to_string_lossy().starts_with("rx-")).count()
+    }
+
     /// Removes the XDP programs of an interface, whoever attached them. Only for when no dataplane runs: a program
     /// that redirects into the sockets of a dead process swallows every frame. Says how many were removed.
     ///

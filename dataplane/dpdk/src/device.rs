@@ -170,42 +170,57 @@ impl Device {
         }
     }
 
+    /// DPDK's driver, where the device says which; `None` for PCI.
+    pub fn driver(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Pci(_) => return None,
+            Self::Xdp { .. } => "net_af_xdp",
+            Self::Packet { .. } => "net_af_packet",
+            Self::Tap { .. } => "net_tap",
+            Self::Memif { .. } => "net_memif",
+            Self::Ring { .. } => "net_ring",
+            Self::Null { .. } => "net_null",
+            Self::Pcap(_) => "net_pcap",
+        })
+    }
+
     /// Name and arguments of the virtual device; `None` for PCI. `index` keeps the names of several devices of one driver
     /// apart; `ring:` and `null:` have names of their own.
     pub fn vdev(&self, index: u16) -> Option<(String, String)> {
+        let driver = self.driver()?;
         let device = match self {
             Self::Pci(_) => return None,
             Self::Xdp { interface, queues, copy, budget } => {
                 let copy = if *copy { ",force_copy=1" } else { "" };
                 (
-                    format!("net_af_xdp{index}"),
+                    format!("{driver}{index}"),
                     format!(
                         "iface={interface},start_queue=0,queue_count={queues},busy_budget={budget}{copy}"
                     ),
                 )
             }
             Self::Packet { interface, queues } => {
-                (format!("net_af_packet{index}"), format!("iface={interface},qpairs={queues}"))
+                (format!("{driver}{index}"), format!("iface={interface},qpairs={queues}"))
             }
-            Self::Tap { interface } => (format!("net_tap{index}"), format!("iface={interface}")),
+            Self::Tap { interface } => (format!("{driver}{index}"), format!("iface={interface}")),
             Self::Memif { socket, role, id } => (
-                format!("net_memif{index}"),
+                format!("{driver}{index}"),
                 // Abstract sockets are the driver's default; a path belongs to the file system and its permissions.
                 format!("role={role},id={id},socket={socket},socket-abstract=no"),
             ),
-            Self::Ring { name } => (format!("net_ring_{name}"), String::new()),
+            Self::Ring { name } => (format!("{driver}_{name}"), String::new()),
             Self::Null { name, size, copy } => {
-                (format!("net_null_{name}"), format!("size={size},copy={}", u8::from(*copy)))
+                (format!("{driver}_{name}"), format!("size={size},copy={}", u8::from(*copy)))
             }
             Self::Pcap(PcapSource::Interface(interface)) => {
-                (format!("net_pcap{index}"), format!("iface={interface}"))
+                (format!("{driver}{index}"), format!("iface={interface}"))
             }
             Self::Pcap(PcapSource::Files { rx, tx }) => {
                 let words: Vec<String> = [("rx_pcap", rx), ("tx_pcap", tx)]
                     .into_iter()
                     .filter_map(|(key, file)| file.as_ref().map(|file| format!("{key}={file}")))
                     .collect();
-                (format!("net_pcap{index}"), words.join(","))
+                (format!("{driver}{index}"), words.join(","))
             }
         };
         Some(device)

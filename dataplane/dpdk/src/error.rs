@@ -219,9 +219,8 @@ fn step_hint(driver: &str, step: &str) -> &'static str {
 fn hint(device: &Device, errno: i32) -> Cow<'static, str> {
     // The bus answers so to a name that none of its drivers knows.
     if errno == libc::EFAULT
-        && let Some((name, _)) = device.vdev(0)
+        && let Some(driver) = device.driver()
     {
-        let driver = name.trim_end_matches('0');
         let package = driver.replace('_', "-");
         return format!(
             "; DPDK has no driver {driver} here: Debian has it in the package librte-{package}23, which libdpdk-dev brings"

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sluice_dpdk::Device;
 use sluice_nat::{Config, Engine, Geometry, Shared, WorkerId};
-use sluice_shm::snapshot::Snapshot;
+use sluice_shm::snapshot::{PortSpec, Snapshot};
 use sluice_shm::{ShmError, StateGeometry, StateRegion};
 
 use super::{Active, Foundation, Process};
@@ -64,6 +64,14 @@ pub enum ApplyError {
         old: u16,
         /// As configured.
         new: u16,
+    },
+    /// Nor can it bind a second port to the interface of the first
+    #[error("`{old}` becomes `{new}` on the same interface, which needs a restart of the dataplane")]
+    XdpOptions {
+        /// As it runs.
+        old: String,
+        /// As configured.
+        new: String,
     },
     /// More workers than the shared region has room for
     #[error("{wanted} workers asked for, this dataplane has room for {room}; restart it")]
@@ -122,6 +130,12 @@ impl Process {
             let new = snapshot.ports.iter().find(|port| port.device == old.device);
             if let Some(new) = new.filter(|new| new.mtu != old.mtu) {
                 return Err(ApplyError::XdpMtu { device: old.device.clone(), old: old.mtu, new: new.mtu });
+            }
+            let rebinds =
+                |new: &&PortSpec| new.device != old.device && xdp_interface(new) == xdp_interface(old);
+            if let Some(new) = snapshot.ports.iter().find(rebinds) {
+                let (old, new) = (old.device.clone(), new.device.clone());
+                return Err(ApplyError::XdpOptions { old, new });
             }
         }
         if let Some(foundation) = &self.foundation
@@ -320,6 +334,14 @@ impl Process {
         self.active = Some(Active { snapshot, nat, router, shared: Arc::clone(shared), topology });
         self.publish_ports();
         Ok(())
+    }
+}
+
+/// The kernel interface below an `xdp:` port.
+fn xdp_interface(spec: &PortSpec) -> Option<String> {
+    match Device::parse(&spec.device) {
+        Ok(Device::Xdp { interface, .. }) => Some(interface),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use sluice_packet::{Link, Meta};
 use super::classify::Class;
 use super::{BURST, Worker};
 
-/// A packet between intake and its end. It ends in exactly one of: transmit, punt, hand-off, drop.
+/// A packet between intake and its end. It ends in exactly one of: transmit, punt, hand-off, drop, held.
 pub(super) struct Packet {
     pub mbuf: Mbuf,
     pub link: Link,

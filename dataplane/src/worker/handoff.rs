@@ -37,13 +37,14 @@ impl Worker {
         }
     }
 
-    /// Takes what another worker handed over: more than a burst if there is more, for these packets have waited already.
+    /// Takes what another worker handed over: more than a burst if there is more, for these packets have waited already. Not
+    /// so many that new flows among them would be more than a loop makes.
     pub(super) fn accept_all(&mut self, worker: usize) -> usize {
         let mut packets = 0;
         for _ in 0..BURSTS {
             let taken = self.accept(worker);
             packets += taken;
-            if taken < BURST {
+            if taken < BURST || self.misses_left < BURST {
                 break;
             }
         }

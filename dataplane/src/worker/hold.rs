@@ -1,7 +1,7 @@
 //! Packets that wait for a neighbour to answer, so that the first packet of a conversation is not lost.
 //!
-//! They are kept untranslated and go through intake again when a route or neighbour has changed, and every tick: who may
-//! not ask for the neighbour now, because it was asked for a moment ago, asks then. What has waited for a second, or
+//! They are kept untranslated and go through intake again when a route or neighbour has changed, and every tick: one that
+//! could not ask for its neighbour, because another had asked in that tick, asks then. What has waited for a second, or
 //! finds no room, is dropped as `neighbour_unresolved`. While they wait the `held` gauge accounts for them.
 
 use sluice_dpdk::Mbuf;
@@ -17,13 +17,22 @@ const SLOTS: usize = 256;
 /// How long they may.
 const PATIENCE: u32 = TICKS_PER_SECOND;
 
+/// How a packet waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wait {
+    /// Since when.
+    since: Tick,
+    /// Whether its neighbour has been asked for on its behalf.
+    pub(super) asked: bool,
+}
+
 /// A waiting packet.
 struct Waiting {
     mbuf: Mbuf,
     interface: u16,
     hops: u8,
     hairpinned: bool,
-    since: Tick,
+    wait: Wait,
 }
 
 /// The waiting packets of a worker, oldest first.
@@ -44,7 +53,7 @@ impl Worker {
     #[cold]
     pub(super) fn hold(&mut self, packet: Packet) {
         // A packet that has waited once keeps its place in time by having been put back, not by starting anew.
-        let since = self.retrying.unwrap_or(self.now);
+        let since = self.retrying.map_or(self.now, |wait| wait.since);
         if self.held.packets.len() >= SLOTS || self.now.since(since) >= PATIENCE {
             return self.drop_packet(packet, DropReason::NeighbourUnresolved);
         }
@@ -55,7 +64,8 @@ impl Worker {
             self.held.tried = (self.fib_generation, self.now);
         }
         let Packet { mbuf, interface, hops, hairpinned, .. } = packet;
-        self.held.packets.push_back(Waiting { mbuf, interface, hops, hairpinned, since });
+        let wait = Wait { since, asked: self.asked };
+        self.held.packets.push_back(Waiting { mbuf, interface, hops, hairpinned, wait });
         self.sight.counters.set(Counter::Held, self.held.packets.len() as u64);
     }
 
@@ -64,7 +74,7 @@ impl Worker {
         if self.held.packets.is_empty() {
             return;
         }
-        while self.held.packets.front().is_some_and(|oldest| self.now.since(oldest.since) >= PATIENCE) {
+        while self.held.packets.front().is_some_and(|oldest| self.now.since(oldest.wait.since) >= PATIENCE) {
             if let Some(waiting) = self.held.packets.pop_front() {
                 self.sight.counters.set(Counter::Held, self.held.packets.len() as u64);
                 drop(waiting.mbuf);
@@ -80,6 +90,8 @@ impl Worker {
         for turn in 0..waiting {
             let Some(packet) = self.held.packets.pop_front() else { break };
             self.sight.counters.set(Counter::Held, self.held.packets.len() as u64);
+            let wait = packet.wait;
+            self.retrying = Some(wait);
             match ethernet::link(packet.mbuf.data()) {
                 Ok(link) => {
                     self.enter(
@@ -93,13 +105,12 @@ impl Worker {
                 }
                 Err(reason) => self.count_drop(Some(packet.interface), reason),
             }
-            let next = self.held.packets.front().filter(|_| turn + 1 < waiting).map(|next| next.since);
-            if batch.len() == BURST || next != Some(packet.since) {
-                self.retrying = Some(packet.since);
+            let next = self.held.packets.front().filter(|_| turn + 1 < waiting).map(|next| next.wait);
+            if batch.len() == BURST || next != Some(wait) {
                 self.process(&mut batch);
-                self.retrying = None;
             }
         }
+        self.retrying = None;
         self.scratch.batch = batch;
     }
 

@@ -86,7 +86,8 @@ impl Worker {
             Ok(meta) => *meta,
             Err(malformed) => malformed.meta,
         };
-        if self.tracer.wants(&packet) {
+        // A packet that has waited was traced until then, and counted.
+        if self.retrying.is_none() && self.tracer.wants(&packet) {
             let stage = if hairpinned { Stage::Hairpin } else { Stage::Receive };
             packet.trace = self.tracer.begin(&packet, stage, self.clock.now_ns());
         }

@@ -176,8 +176,10 @@ pub struct Worker {
     wanted: resolve::Wanted,
     tracer: trace::Tracer,
     held: hold::Held,
-    /// Since when the packets of the batch under way have waited, if they have.
-    retrying: Option<Tick>,
+    /// What is known of the packets of the batch under way, if they have waited.
+    retrying: Option<hold::Wait>,
+    /// Whether the neighbour that a packet was last found to lack has been asked for.
+    asked: bool,
     tally: Tally,
     /// When the loop under way began, whether the one before had packets, and the longest that had, since last published.
     began_ns: u64,
@@ -259,6 +261,7 @@ impl Worker {
             tracer: trace::Tracer::new(parts.id),
             held: hold::Held::new(),
             retrying: None,
+            asked: false,
             tally: Tally::default(),
             began_ns: 0,
             published: now,

@@ -59,6 +59,8 @@ impl Worker {
         }
         //= conformance ICMP-110
         let source = match packet.meta.family {
+            // What the sender spoke to is an address of ours, and the only one that it knows.
+            Family::V4 if packet.hairpinned => Some(packet.meta.destination),
             Family::V4 => interface.ipv4.or(self.setup.any_ipv4).map(u128::from),
             Family::V6 => interface.ipv6.or(self.setup.any_ipv6),
         };

@@ -98,9 +98,12 @@ impl Worker {
 
     /// Asks control to have the kernel resolve a neighbour.
     fn want(&mut self, interface: u16, ipv6: bool, address: u128, known: bool) {
-        if !self.wanted.may_ask(address, known, self.now) {
+        // A packet that waits has asked once, and leaves the turn to others.
+        self.asked = self.retrying.is_some_and(|wait| wait.asked);
+        if self.asked || !self.wanted.may_ask(address, known, self.now) {
             return;
         }
+        self.asked = true;
         let notice = Notice::NeighbourWanted { interface, address: Address { ipv6, value: address } };
         if !self.sight.notices.push(&notice) {
             self.sight.counters.add(Counter::EventsLost, 1);

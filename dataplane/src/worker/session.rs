@@ -47,7 +47,7 @@ impl Worker {
         }
         match self.engine.established(session, direction, packet.meta.tcp_flags, self.now) {
             Ok(()) => {
-                self.tally.established += 1;
+                self.tally.established += u64::from(self.retrying.is_none());
                 self.mark(packet, TraceStage::Established, session.0);
                 Ok(self.engine.session(session).fixed())
             }
@@ -147,7 +147,7 @@ impl Worker {
             route.outbound = AdjacencyIndex::NONE.0;
             route.inbound = AdjacencyIndex::NONE.0;
             session.set_route(route);
-        } else {
+        } else if self.retrying.is_none() {
             self.sight.counters.add(Counter::Stateless, 1);
         }
         self.mark(packet, TraceStage::NewSession, flow.session.0);

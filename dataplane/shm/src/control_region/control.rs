@@ -60,8 +60,8 @@ impl ControlSide {
         Ok(Some(side))
     }
 
-    /// Whether this is still the region of a living dataplane. It asks the file system and `/proc`: once a second is often
-    /// enough.
+    /// Whether this is still the region of a living dataplane. It asks the file system and `/proc`, some microseconds: not for
+    /// a loop that spins.
     pub fn is_current(&self) -> bool {
         let present =
             fs::metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.view.identity);
