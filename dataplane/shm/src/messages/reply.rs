@@ -92,8 +92,10 @@ impl Message for Reply {
                     value: wire.length.into(),
                     most: MAX_REPLY_TEXT as u64,
                 })?;
-                // What a person reads need not be refused for a bad byte.
-                Ok(Self::Refused { sequence, message: String::from_utf8_lossy(text).into_owned() })
+                // What a person reads need not be refused for a bad byte. What stands for one is longer than it was.
+                let mut message = String::from_utf8_lossy(text).into_owned();
+                message.truncate(message.floor_char_boundary(MAX_REPLY_TEXT));
+                Ok(Self::Refused { sequence, message })
             }
             APPLIED => Ok(Self::Applied { sequence, generation: wire.generation }),
             kind => Err(MessageError::Kind(kind)),

@@ -160,6 +160,16 @@ proptest! {
 }
 
 #[test]
+fn a_text_of_bad_bytes_means_the_same_when_written_again() {
+    let text = "x".repeat(MAX_REPLY_TEXT);
+    let mut wire = Reply::Refused { sequence: 1, message: text.clone() }.to_wire();
+    let place = wire.as_bytes().windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
+    wire.as_mut_bytes()[place..place + text.len()].fill(0xff);
+    let reply = Reply::from_wire(&wire).unwrap();
+    assert_eq!(Reply::from_wire(&reply.to_wire()), Ok(reply));
+}
+
+#[test]
 fn unknown_kinds_and_values_are_refused_by_name() {
     let mut wire = Request { sequence: 1, command: Command::Shutdown }.to_wire();
     wire.as_mut_bytes()[..2].copy_from_slice(&999_u16.to_ne_bytes());
