@@ -115,7 +115,7 @@ fn a_full_table() -> Result<()> {
         }
         let after = scene.gateway.settled()?;
         let drops = after.drops_since(&before);
-        ensure!(drops.get("session_table_full").is_some(), "{drops:?}");
+        ensure!(drops.contains_key("session_table_full"), "{drops:?}");
         ensure!(after.total("sessions")? == 4096, "{} sessions", after.total("sessions")?);
         ensure!(exchange(&mine, b"after")? == b"after", "an existing session was harmed");
         refused(scene, "2001:db8:501::10")
