@@ -225,15 +225,11 @@ impl Kernel {
                 Some(fence) => fence.clone(),
                 None => {
                     let fence = self.system.survey(&lower).await?;
-                    self.fences.insert(lower.clone(), fence.clone());
-                    prepared.fences.push(lower.clone());
-                    self.write_down()?;
+                    prepared.fences.push(lower);
                     fence
                 }
             };
-            let raised = self.system.raise(fence).await?;
-            self.fences.insert(lower, raised);
-            self.write_down()?;
+            self.put_up(fence).await?;
         }
         for interface in &config.interfaces {
             let name = &interface.name.value;
@@ -248,31 +244,37 @@ impl Kernel {
 
     /// Fences again what has gone and come back: the kernel has made it anew, without its fence.
     pub(crate) async fn look_after_fences(&mut self) {
-        let mut raised = false;
-        for fence in self.fences.values_mut() {
-            match self.system.is_replaced(fence).await {
-                Ok(false) => continue,
-                Ok(true) => {}
-                Err(error) => {
-                    tracing::warn!("{error}");
-                    continue;
-                }
-            }
-            match self.system.raise(fence.clone()).await {
-                Ok(new) => {
+        for fence in self.fences.values().cloned().collect::<Vec<_>>() {
+            match self.fence_again(&fence).await {
+                Ok(false) => {}
+                Ok(true) => {
                     tracing::info!(
-                        interface = new.interface(),
+                        interface = fence.interface(),
                         "the interface has come back and is fenced again"
                     );
-                    *fence = new;
-                    raised = true;
                 }
                 Err(error) => tracing::error!("{error}"),
             }
         }
-        if raised {
-            self.write_down_or_complain();
+    }
+
+    async fn fence_again(&mut self, fence: &Fence) -> Result<bool, KernelError> {
+        if !self.system.is_replaced(fence).await? {
+            return Ok(false);
         }
+        let anew = self.system.survey(fence.interface()).await?;
+        self.put_up(anew).await?;
+        Ok(true)
+    }
+
+    /// Puts a fence up. What it changes is written down before.
+    async fn put_up(&mut self, fence: Fence) -> Result<(), KernelError> {
+        let lower = fence.interface().to_owned();
+        self.fences.insert(lower.clone(), fence.clone());
+        self.write_down()?;
+        let raised = self.system.raise(fence).await?;
+        self.fences.insert(lower, raised);
+        self.write_down()
     }
 
     /// Takes away what a preparation has added. Goes on after a failure: there is nothing better to do.

@@ -266,12 +266,10 @@ impl Process {
         match restored {
             Ok(()) => tracing::warn!(generation, "went back to the previous configuration"),
             Err(error) => {
-                // Control sees that nothing is in force and hands its configuration over once more.
-                tracing::error!(generation, %error, "the previous configuration cannot be restored: not forwarding");
-                self.return_sights(crews);
-                self.region.set_generation(0);
-                self.region.set_active_workers(0);
-                self.region.set_port_count(0);
+                // Control finds the process gone and puts the previous snapshot back, which a new life takes up: what
+                // stands in the way of a port is often this process (`net_af_xdp` keeps its sockets).
+                tracing::error!(generation, %error, "the previous configuration cannot be restored; ending, to be started again");
+                std::process::exit(RESTART);
             }
         }
         Err(error)
