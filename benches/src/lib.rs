@@ -34,6 +34,7 @@ pub mod report;
 pub mod rewrite;
 pub mod suite;
 pub mod whole;
+pub mod worker;
 pub mod yardstick;
 
 pub use error::Error;

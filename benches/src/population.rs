@@ -45,6 +45,8 @@ pub const SEED: [u64; 4] = [1, 2, 3, 4];
 pub struct Population {
     /// The engine.
     pub engine: Engine,
+    /// What it shares with those of other workers.
+    pub shared: Arc<Shared>,
     /// Its configuration.
     pub config: Arc<Config>,
     /// What its sessions are.
@@ -74,13 +76,13 @@ impl Population {
     pub fn over(records: &'static [Session], kind: Kind, sessions: u32) -> Result<Self, Error> {
         let shared = Shared::new(records, Geometry { workers: 1, max_addresses: MAX_ADDRESSES, seed: SEED });
         let config = Arc::new(shared.compile(&spec(kind), 1, None)?);
-        let engine = Engine::new(shared, WorkerId(0), Arc::clone(&config));
+        let engine = Engine::new(Arc::clone(&shared), WorkerId(0), Arc::clone(&config));
         let prefix_id = match config.outbound_v6(INSIDE, PREFIX.embed(SERVERS), 0) {
             Outbound::Translate { prefix64, .. } if kind == Kind::Nat64 => prefix64,
             _ => 0,
         };
         let external = Vec::with_capacity(sessions as usize);
-        let mut population = Self { engine, config, kind, prefix_id, external };
+        let mut population = Self { engine, shared, config, kind, prefix_id, external };
         for flow in 0..sessions {
             let tuple = population.outbound(flow);
             let made = population.engine.new_outbound(&tuple, 0, 0, START, &mut ());

@@ -35,9 +35,20 @@ pub struct Interface {
 
 /// Which interface a frame of a port belongs to.
 #[derive(Debug, Clone, Default)]
-struct PortInterfaces {
+pub struct PortInterfaces {
     untagged: Option<u16>,
     tagged: Vec<(u16, u16)>,
+}
+
+impl PortInterfaces {
+    /// The interface of a frame that came in; `None` if no interface has its tag.
+    #[inline]
+    pub fn of(&self, vlan: Option<u16>) -> Option<u16> {
+        match vlan {
+            None => self.untagged,
+            Some(vlan) => self.tagged.iter().find(|&&(tag, _)| tag == vlan).map(|&(_, interface)| interface),
+        }
+    }
 }
 
 /// A configuration generation.
@@ -93,14 +104,10 @@ impl Setup {
         }
     }
 
-    /// The interface of a frame that came in on a port; `None` if no interface has its tag.
+    /// The interfaces of a port.
     #[inline]
-    pub fn interface_of(&self, port: u16, vlan: Option<u16>) -> Option<u16> {
-        let port = self.ports.get(usize::from(port))?;
-        match vlan {
-            None => port.untagged,
-            Some(vlan) => port.tagged.iter().find(|&&(tag, _)| tag == vlan).map(|&(_, interface)| interface),
-        }
+    pub fn port(&self, port: u16) -> Option<&PortInterfaces> {
+        self.ports.get(usize::from(port))
     }
 
     /// The interface at a position.

@@ -6,8 +6,9 @@ use sluice_packet::DropReason;
 
 use crate::config::Config;
 use crate::event::Events;
-use crate::key::{InboundTuple, OutboundTuple};
+use crate::key::{InboundKey, InboundTuple, OutboundKey, OutboundTuple};
 use crate::record::{Fixed, Session};
+use crate::search::Search;
 use crate::shared::Shared;
 use crate::tables::Tables;
 use crate::types::{Direction, SessionIndex, Tick, WorkerId};
@@ -73,17 +74,50 @@ impl Engine {
     /// Sessions of outbound packets. `found` is as long as `tuples`; a miss is [`SessionIndex::NONE`].
     #[inline]
     pub fn find_outbound(&self, tuples: &[OutboundTuple], found: &mut [SessionIndex]) {
-        let tables = &self.tables;
-        let hash = |tuple: &OutboundTuple| tuple.hash(&tables.seed);
-        tables.find_batch(&tables.outbound, tuples, found, hash, OutboundTuple::matches);
+        self.tables.find_batch(tuples, found);
     }
 
     /// Sessions of inbound packets. `found` is as long as `tuples`; a miss is [`SessionIndex::NONE`].
     #[inline]
     pub fn find_inbound(&self, tuples: &[InboundTuple], found: &mut [SessionIndex]) {
-        let tables = &self.tables;
-        let hash = |tuple: &InboundTuple| tuple.hash(&tables.seed);
-        tables.find_batch(&tables.inbound, tuples, found, hash, InboundTuple::matches);
+        self.tables.find_batch(tuples, found);
+    }
+
+    /// Begins to look an outbound packet up, for callers that have a batch in a shape of their own: this for all of them,
+    /// then [`Engine::scan_outbound`] for all, then [`Engine::settle_outbound`].
+    #[inline(always)]
+    pub fn search_outbound(&self, key: &OutboundKey) -> Search {
+        self.tables.search(key)
+    }
+
+    /// Second step of [`Engine::search_outbound`].
+    #[inline(always)]
+    pub fn scan_outbound(&self, search: &mut Search) {
+        self.tables.scan::<OutboundKey>(search);
+    }
+
+    /// Third step of [`Engine::search_outbound`]: the session, if there is one.
+    #[inline(always)]
+    pub fn settle_outbound(&self, key: &OutboundKey, search: &Search) -> SessionIndex {
+        self.tables.settle(key, search)
+    }
+
+    /// As [`Engine::search_outbound`], for an inbound packet.
+    #[inline(always)]
+    pub fn search_inbound(&self, key: &InboundKey) -> Search {
+        self.tables.search(key)
+    }
+
+    /// As [`Engine::scan_outbound`].
+    #[inline(always)]
+    pub fn scan_inbound(&self, search: &mut Search) {
+        self.tables.scan::<InboundKey>(search);
+    }
+
+    /// As [`Engine::settle_outbound`].
+    #[inline(always)]
+    pub fn settle_inbound(&self, key: &InboundKey, search: &Search) -> SessionIndex {
+        self.tables.settle(key, search)
     }
 
     /// The record of a session.
@@ -97,7 +131,7 @@ impl Engine {
     /// # Errors
     /// Why the packet is to be dropped: the session no longer stands under the configuration and was deleted, or the
     /// segment is one that no stack sends.
-    #[inline]
+    #[inline(always)]
     pub fn established(
         &mut self,
         session: SessionIndex,

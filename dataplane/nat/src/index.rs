@@ -36,10 +36,15 @@ pub(crate) struct Index {
 }
 
 /// Where to look for a hash.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     bucket: u32,
     tag: u16,
+}
+
+impl Place {
+    /// Any place.
+    pub(crate) const NONE: Self = Self { bucket: 0, tag: 0 };
 }
 
 impl Index {

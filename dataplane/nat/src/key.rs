@@ -44,7 +44,84 @@ pub struct InboundTuple {
     pub remote_port: u16,
 }
 
+/// An outbound tuple in the words that it is hashed by and compared with, for callers that keep it between the steps of a
+/// look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboundKey {
+    inside: [u64; 2],
+    identity: u64,
+    far: u64,
+}
+
+/// As [`OutboundKey`], of an inbound tuple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InboundKey {
+    addresses: u64,
+    ports: u64,
+}
+
+impl OutboundKey {
+    /// Of nothing.
+    pub const NONE: Self = Self { inside: [0; 2], identity: 0, far: 0 };
+
+    /// The hash under which the record is filed.
+    #[inline(always)]
+    pub(crate) fn hash(&self, seed: &HashSeed) -> u64 {
+        seed.of_four(self.inside[0], self.inside[1], self.identity, self.far)
+    }
+
+    /// Whether the record is this key's.
+    #[inline(always)]
+    pub(crate) fn matches(&self, session: &Session) -> bool {
+        let difference = (session.word(0) >> 32 ^ self.identity)
+            | (session.word(1) ^ self.inside[0])
+            | (session.word(2) ^ self.inside[1])
+            | (far_of(session) ^ self.far);
+        difference == 0
+    }
+}
+
+impl InboundKey {
+    /// Of nothing.
+    pub const NONE: Self = Self { addresses: 0, ports: 0 };
+
+    /// The hash under which the record is filed.
+    #[inline(always)]
+    pub(crate) fn hash(&self, seed: &HashSeed) -> u64 {
+        seed.of_two(self.addresses, self.ports)
+    }
+
+    /// Whether the record is this key's.
+    #[inline(always)]
+    pub(crate) fn matches(&self, session: &Session) -> bool {
+        let difference = (session.word(3) ^ self.addresses) | (ports_of(session) ^ self.ports);
+        difference == 0
+    }
+}
+
+/// What an outbound key has of the far side.
+#[inline(always)]
+fn far_of(session: &Session) -> u64 {
+    session.word(3) & 0xffff_ffff | (session.word(4) & 0xffff) << 32 | (session.word(7) >> 40 & 0xff) << 48
+}
+
+/// What an inbound key has besides the addresses.
+#[inline(always)]
+fn ports_of(session: &Session) -> u64 {
+    session.word(4) & 0xffff_ffff | (session.word(0) >> 40 & 0xff) << 32
+}
+
 impl OutboundTuple {
+    /// The key.
+    #[inline(always)]
+    pub const fn key(&self) -> OutboundKey {
+        OutboundKey {
+            inside: [(self.inside >> 64) as u64, self.inside as u64],
+            identity: self.identity(),
+            far: self.remote as u64 | (self.remote_port as u64) << 32 | (self.prefix64 as u64) << 48,
+        }
+    }
+
     /// Upper half of word 0 of the record that this tuple belongs to.
     #[inline(always)]
     const fn identity(&self) -> u64 {
@@ -54,64 +131,48 @@ impl OutboundTuple {
     /// The hash under which the record is filed.
     #[inline(always)]
     pub(crate) fn hash(&self, seed: &HashSeed) -> u64 {
-        let far = u64::from(self.remote) | u64::from(self.remote_port) << 32 | u64::from(self.prefix64) << 48;
-        seed.of_four((self.inside >> 64) as u64, self.inside as u64, self.identity(), far)
+        self.key().hash(seed)
     }
 
     /// Whether the record is this tuple's.
     #[inline(always)]
     pub(crate) fn matches(&self, session: &Session) -> bool {
-        let difference = (session.word(0) >> 32 ^ self.identity())
-            | (session.word(1) ^ (self.inside >> 64) as u64)
-            | (session.word(2) ^ self.inside as u64)
-            | u64::from(session.word(3) as u32 ^ self.remote)
-            | u64::from(session.word(4) as u16 ^ self.remote_port)
-            | u64::from((session.word(7) >> 40) as u8 ^ self.prefix64);
-        difference == 0
+        self.key().matches(session)
     }
 
     /// The hash of a record's outbound tuple.
     #[inline]
     pub(crate) fn hash_of(session: &Session, seed: &HashSeed) -> u64 {
-        let far = session.word(3) & 0xffff_ffff
-            | (session.word(4) & 0xffff) << 32
-            | (session.word(7) >> 40 & 0xff) << 48;
-        seed.of_four(session.word(1), session.word(2), session.word(0) >> 32, far)
+        seed.of_four(session.word(1), session.word(2), session.word(0) >> 32, far_of(session))
     }
 }
 
 impl InboundTuple {
+    /// The key.
+    #[inline(always)]
+    pub const fn key(&self) -> InboundKey {
+        InboundKey {
+            addresses: self.remote as u64 | (self.external as u64) << 32,
+            ports: self.remote_port as u64 | (self.external_port as u64) << 16 | (self.protocol as u64) << 32,
+        }
+    }
+
     /// The hash under which the record is filed.
     #[inline(always)]
     pub(crate) fn hash(&self, seed: &HashSeed) -> u64 {
-        seed.of_two(self.addresses(), self.ports() | (self.protocol as u64) << 32)
-    }
-
-    /// Word 3 of the record.
-    #[inline(always)]
-    const fn addresses(&self) -> u64 {
-        self.remote as u64 | (self.external as u64) << 32
-    }
-
-    /// Lower half of word 4 of the record.
-    #[inline(always)]
-    const fn ports(&self) -> u64 {
-        self.remote_port as u64 | (self.external_port as u64) << 16
+        self.key().hash(seed)
     }
 
     /// Whether the record is this tuple's.
     #[inline(always)]
     pub(crate) fn matches(&self, session: &Session) -> bool {
-        let difference = (session.word(3) ^ self.addresses())
-            | (session.word(4) & 0xffff_ffff ^ self.ports())
-            | u64::from((session.word(0) >> 40) as u8 ^ self.protocol as u8);
-        difference == 0
+        self.key().matches(session)
     }
 
     /// The hash of a record's inbound tuple.
     #[inline]
     pub(crate) fn hash_of(session: &Session, seed: &HashSeed) -> u64 {
-        seed.of_two(session.word(3), session.word(4) & 0xffff_ffff | (session.word(0) >> 40 & 0xff) << 32)
+        seed.of_two(session.word(3), ports_of(session))
     }
 }
 

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use sluice_packet::{Delta, DropReason};
 
-use crate::arena::prefetch;
 use crate::bindings::{Binding, Bindings};
 use crate::blocks::Blocks;
 use crate::config::Config;
 use crate::event::{Event, Events};
 use crate::hash::{HashSeed, Rng};
-use crate::index::{Index, Place};
+use crate::index::Index;
 use crate::key::{InboundTuple, OutboundTuple};
 use crate::permissions::Permissions;
 use crate::record::{Fixed, Hot, Route, Session};
@@ -19,7 +18,7 @@ use crate::shared::Shared;
 use crate::spec::Filtering;
 use crate::subscribers::Subscribers;
 use crate::tcp::{self, Lifetimes, Segment, TimerClass};
-use crate::types::{Direction, Kind, KindRealm, Protocol, SessionIndex, TICKS_PER_SECOND, Tick, WorkerId};
+use crate::types::{Direction, Kind, KindRealm, Protocol, TICKS_PER_SECOND, Tick, WorkerId};
 use crate::wheel::Wheel;
 
 /// The session has an entry in the table of permissions.
@@ -27,8 +26,6 @@ pub(crate) const PERMIT: u16 = 1;
 /// The session was opened from outside.
 pub(crate) const FROM_OUTSIDE: u16 = 2;
 
-/// Tuples of one round of a batch look-up.
-const BATCH: usize = 64;
 /// Subscribers of one worker (LIM-14).
 const MAX_SUBSCRIBERS: u32 = 1 << 20;
 /// Events kept for callers that come without an ear.
@@ -140,61 +137,8 @@ impl Tables {
         self.inbound.find(place, |number| tuple.matches(self.record(number)))
     }
 
-    /// Looks a batch up in three passes, so that the memory of a whole batch is on its way while the processor works:
-    /// hash and ask for buckets; scan tags and ask for records; compare.
-    #[inline(always)]
-    pub(crate) fn find_batch<T>(
-        &self,
-        index: &Index,
-        tuples: &[T],
-        found: &mut [SessionIndex],
-        hash: impl Fn(&T) -> u64,
-        matches: impl Fn(&T, &Session) -> bool,
-    ) {
-        for (tuples, found) in tuples.chunks(BATCH).zip(found.chunks_mut(BATCH)) {
-            let mut places = [Place::default(); BATCH];
-            let mut candidates = [0u32; BATCH];
-            for (tuple, place) in tuples.iter().zip(&mut places) {
-                *place = index.place(hash(tuple));
-                index.prefetch(*place);
-            }
-            let stages = places.iter().zip(&mut candidates).zip(found.iter_mut());
-            for ((place, candidates), found) in stages.take(tuples.len()) {
-                *candidates = index.candidates(*place);
-                if *candidates == 0 {
-                    index.prefetch_second(*place);
-                    *found = SessionIndex::NONE;
-                    continue;
-                }
-                *found = SessionIndex(index.at(*place, candidates.trailing_zeros()));
-                if let Some(record) = self.sessions.get(found.0 as usize) {
-                    prefetch(record);
-                }
-            }
-            let stages = tuples.iter().zip(&places).zip(&candidates).zip(found.iter_mut());
-            for (((tuple, place), candidates), found) in stages {
-                let hit = |number: u32| self.sessions.get(number as usize).is_some_and(|s| matches(tuple, s));
-                if found.is_some() && hit(found.0) {
-                    continue;
-                }
-                *found = SessionIndex::NONE;
-                let mut rest = candidates & candidates.wrapping_sub(1);
-                while rest != 0 && !found.is_some() {
-                    let number = index.at(*place, rest.trailing_zeros());
-                    if hit(number) {
-                        *found = SessionIndex(number);
-                    }
-                    rest &= rest - 1;
-                }
-                if !found.is_some() {
-                    *found = index.find_second(*place, hit).map_or(SessionIndex::NONE, SessionIndex);
-                }
-            }
-        }
-    }
-
     /// A packet of an established session: state, timer, last-seen. One store, and only if something changes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn touch(
         &mut self,
         config: &Config,

@@ -1,7 +1,7 @@
 //! Ethernet II, with at most one VLAN tag.
 
-use crate::DropReason;
 use crate::view::view;
+use crate::{DropReason, Frame};
 
 /// EtherType of IPv4.
 pub const IPV4: u16 = 0x0800;
@@ -81,6 +81,19 @@ pub fn link(frame: &[u8]) -> Result<Link, DropReason> {
         link.len = 18;
     }
     Ok(link)
+}
+
+/// Shortest frame without its check sequence.
+const SHORTEST: usize = 60;
+
+/// Pads a short frame with zeros: software ports and their peers do not (XLT-45).
+//= conformance XLT-45
+#[inline(always)]
+pub fn pad(frame: &mut Frame<'_>) {
+    let length = frame.len();
+    if length < SHORTEST && frame.set_len(SHORTEST) {
+        frame.bytes_mut()[length..].fill(0);
+    }
 }
 
 #[cfg(test)]

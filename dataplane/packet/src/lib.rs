@@ -23,6 +23,7 @@ pub mod message;
 pub mod meta;
 pub mod mss;
 mod parse;
+pub mod plain;
 pub mod prefix64;
 pub mod reason;
 pub mod tcp;
@@ -41,6 +42,7 @@ pub use message::IcmpMessage;
 pub use meta::{Family, Fragment, Malformed, Meta, Transport};
 pub use mss::clamp_mss;
 pub use parse::parse;
+pub use plain::{Ends, Plain, plain_four_to_four, plain_four_to_six, plain_six_to_four};
 pub use prefix64::{
     Prefix64, Prefix64Error, is_global_v4, is_routable_unicast_v4, source_illegal_v4, source_illegal_v6,
 };

@@ -2,6 +2,7 @@
 
 use crate::ipv6::{Chain, ChainError, FragmentInfo};
 use crate::meta::{Family, Fragment, Malformed, Meta, Transport};
+use crate::plain::Plain;
 use crate::{DropReason, IcmpMessage, Link, ethernet, icmpv4, ipv4, ipv6, tcp, udp};
 
 /// Reads the headers of a frame whose EtherType is IPv4 or IPv6.
@@ -28,96 +29,45 @@ fn malformed(meta: Meta, (reason, report): Problem) -> Malformed {
     Malformed { reason, report, meta }
 }
 
-// The common case comes first: a whole, well-formed TCP or UDP packet without options or extension headers. Most of its
-// meta is constant, and it is put together once, from values in registers. Whatever is not quite that is judged by the
-// full parser from the start; a property test holds the two together.
+// The plain packet comes first. Most of its meta is constant. Whatever is not plain is judged by the full parser from the
+// start; a property test holds the two together.
 
 #[inline(always)]
 fn common_v4(frame: &[u8], l3: u8) -> Option<Meta> {
-    let at = usize::from(l3);
-    let packet = frame.get(at..)?;
-    let header = ipv4::Header::new_checked(packet)?;
-    let total_length = usize::from(header.total_length());
-    let fragment = header.flags_offset() & (ipv4::MORE_FRAGMENTS | ipv4::OFFSET_MASK);
-    if header.version_ihl() != 0x45 || fragment != 0 || !header.verifies() {
-        return None;
-    }
-    let ports = common_ports(header.protocol(), packet.get(20..total_length)?)?;
+    let (plain, source, destination) = Plain::read_v4(frame, l3)?;
+    let header = frame.get(usize::from(l3)..).and_then(ipv4::Header::new_checked)?;
     Some(Meta {
-        source: header.source().into(),
-        destination: header.destination().into(),
+        source: source.into(),
+        destination: destination.into(),
         identification: header.identification().into(),
-        source_port: ports.source,
-        destination_port: ports.destination,
-        l4: u16::from(l3) + 20,
-        end: u16::try_from(at + total_length).ok()?,
-        transport: ports.transport,
-        protocol: header.protocol(),
-        hop_limit: header.ttl(),
         tos: header.tos(),
-        tcp_flags: ports.tcp_flags,
         dont_fragment: header.flags_offset() & ipv4::DONT_FRAGMENT != 0,
-        ..Meta::blank(Family::V4, l3.into())
+        ..common(&plain, Family::V4, 20)
     })
 }
 
 #[inline(always)]
 fn common_v6(frame: &[u8], l3: u8) -> Option<Meta> {
-    let at = usize::from(l3);
-    let packet = frame.get(at..)?;
-    let header = ipv6::Header::new_checked(packet)?;
-    if header.version() != 6 {
-        return None;
-    }
-    let total_length = 40 + usize::from(header.payload_length());
-    let ports = common_ports(header.next_header(), packet.get(40..total_length)?)?;
-    Some(Meta {
-        source: header.source(),
-        destination: header.destination(),
-        source_port: ports.source,
-        destination_port: ports.destination,
-        l4: u16::from(l3) + 40,
-        end: u16::try_from(at + total_length).ok()?,
-        transport: ports.transport,
-        protocol: header.next_header(),
-        hop_limit: header.hop_limit(),
-        tos: header.traffic_class(),
-        tcp_flags: ports.tcp_flags,
-        ..Meta::blank(Family::V6, l3.into())
-    })
+    let (plain, source, destination) = Plain::read_v6(frame, l3)?;
+    let header = frame.get(usize::from(l3)..).and_then(ipv6::Header::new_checked)?;
+    Some(Meta { source, destination, tos: header.traffic_class(), ..common(&plain, Family::V6, 40) })
 }
 
-/// What TCP and UDP have in common.
-struct Ports {
-    transport: Transport,
-    source: u16,
-    destination: u16,
-    tcp_flags: u8,
-}
-
-/// The ports of a well-formed TCP or UDP header.
+/// What plain packets of both families have.
 #[inline(always)]
-fn common_ports(protocol: u8, payload: &[u8]) -> Option<Ports> {
-    // The ports of TCP lie where those of UDP do.
-    let header = udp::Header::new_checked(payload)?;
-    let (source, destination) = (header.source_port(), header.destination_port());
-    if source == 0 || destination == 0 {
-        return None;
+fn common(plain: &Plain, family: Family, header: u16) -> Meta {
+    let l4 = u16::from(plain.l3) + header;
+    Meta {
+        source_port: plain.source_port,
+        destination_port: plain.destination_port,
+        l4,
+        end: l4.saturating_add(plain.payload),
+        transport: if plain.protocol == tcp::PROTOCOL { Transport::Tcp } else { Transport::Udp },
+        protocol: plain.protocol,
+        hop_limit: plain.hop_limit,
+        tcp_flags: plain.tcp_flags,
+        ..Meta::blank(family, plain.l3.into())
     }
-    let (transport, header_len, least, tcp_flags) = if protocol == udp::PROTOCOL {
-        (Transport::Udp, usize::from(header.length()), 8, 0)
-    } else if protocol == tcp::PROTOCOL {
-        let header = tcp::Header::new_checked(payload)?;
-        (Transport::Tcp, header.header_len(), 20, header.flags())
-    } else {
-        return None;
-    };
-    (header_len >= least && header_len <= payload.len()).then_some(Ports {
-        transport,
-        source,
-        destination,
-        tcp_flags,
-    })
 }
 
 #[inline(never)]

@@ -67,6 +67,12 @@ macro_rules! view {
         }
 
         impl<'a> $name<&'a mut [u8; $len]> {
+            /// Views an array to read and write.
+            #[inline(always)]
+            pub fn of_mut(bytes: &'a mut [u8; $len]) -> Self {
+                Self(bytes)
+            }
+
             /// Views the first bytes of `bytes` to read and write; `None` if there are too few.
             #[inline(always)]
             pub fn new_checked_mut(bytes: &'a mut [u8]) -> Option<Self> {

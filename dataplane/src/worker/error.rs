@@ -10,7 +10,7 @@ use sluice_shm::Stage as TraceStage;
 
 use super::Worker;
 use super::batch::Packet;
-use super::forward::inside_family;
+use super::forward::{inside_family, remote_inside};
 use super::resolve::Resolved;
 use crate::parcel::Stage;
 
@@ -102,7 +102,7 @@ impl Worker {
             };
         }
         let fixed = self.engine.session(session).fixed();
-        let Some(remote) = self.remote_inside(&fixed) else {
+        let Some(remote) = remote_inside(&self.setup.nat, &fixed) else {
             return self.drop_packet(packet, DropReason::NoRule);
         };
         let router = packet.meta.source as u32;

@@ -1,15 +1,16 @@
 //! Forwarding of a packet whose session is known: route, size, translation, and out.
 
-use sluice_nat::{Direction, Fixed, Kind, SessionIndex};
+use sluice_nat::{Config, Direction, Fixed, Kind, Session, SessionIndex};
 use sluice_packet::{
-    Delta, DropReason, Endpoints, Family, IcmpMessage, Rewrite, Transport, four_to_four, four_to_six,
-    six_to_four, translated_len, transport_delta,
+    Delta, DropReason, Endpoints, Family, Frame, IcmpMessage, Meta, Rewrite, Transport, four_to_four,
+    four_to_six, six_to_four, translated_len, transport_delta,
 };
 use sluice_shm::{Counter, Stage as TraceStage};
 
 use super::Worker;
 use super::batch::Packet;
 use super::resolve::Resolved;
+use crate::ident::Leases;
 use crate::nexthop::AdjacencyIndex;
 
 impl Worker {
@@ -30,31 +31,10 @@ impl Worker {
         {
             return self.too_big(packet, too_big);
         }
-        let to = Endpoints {
-            source: u128::from(fixed.external),
-            destination: u128::from(fixed.remote),
-            source_port: fixed.external_port,
-            destination_port: destination_port(&packet, fixed.remote_port, fixed.external_port),
-        };
         let meta = packet.meta;
-        let from = endpoints(&meta);
-        // The session's delta belongs to one form of the remote address in all 128 bits: bits behind the embedded
-        // address are ignored on input (ADDR-10), and make another checksum.
-        let exact = meta.family == Family::V4 || self.remote_inside(fixed) == Some(meta.destination);
-        let delta =
-            if exact { Delta::from_raw(fixed.delta) } else { transport_delta(meta.transport, &from, &to) };
-        let identification = if meta.family == Family::V6 {
-            self.leases.next(fixed.external, fixed.remote, meta.protocol)
-        } else {
-            0
-        };
-        let rewrite = Rewrite { to, delta, identification, decrement: true };
+        let rewrite = rewrite_outbound(&self.setup.nat, &mut self.leases, &meta, fixed);
         self.clamp_flow(&mut packet, fixed, adjacency);
-        let done = packet.mbuf.with_frame(|frame| match meta.family {
-            Family::V6 => six_to_four(frame, &meta, &rewrite),
-            Family::V4 => four_to_four(frame, &meta, &rewrite),
-        });
-        match done {
+        match packet.mbuf.with_frame(|frame| translate_any(frame, &meta, Family::V4, &rewrite)) {
             Ok(meta) => packet.meta = meta,
             Err(reason) => return self.drop_packet(packet, reason),
         }
@@ -80,24 +60,12 @@ impl Worker {
         if let Err(too_big) = self.fits(&packet, family, adjacency) {
             return self.too_big(packet, too_big);
         }
-        let Some(source) = self.remote_inside(fixed) else {
+        let meta = packet.meta;
+        let Some(rewrite) = rewrite_inbound(&self.setup.nat, &meta, fixed, !packet.hairpinned) else {
             return self.drop_packet(packet, DropReason::NoRule);
         };
-        let to = Endpoints {
-            source,
-            destination: fixed.inside,
-            source_port: source_port(&packet, fixed.remote_port, fixed.inside_port),
-            destination_port: fixed.inside_port,
-        };
-        let delta = Delta::from_raw(fixed.delta).inverse();
-        let rewrite = Rewrite { to, delta, identification: 0, decrement: !packet.hairpinned };
-        let meta = packet.meta;
         self.clamp_flow(&mut packet, fixed, Some(adjacency));
-        let done = packet.mbuf.with_frame(|frame| match family {
-            Family::V6 => four_to_six(frame, &meta, &rewrite),
-            Family::V4 => four_to_four(frame, &meta, &rewrite),
-        });
-        match done {
+        match packet.mbuf.with_frame(|frame| translate_any(frame, &meta, family, &rewrite)) {
             Ok(meta) => packet.meta = meta,
             Err(reason) => return self.drop_packet(packet, reason),
         }
@@ -126,16 +94,11 @@ impl Worker {
         fixed: &Fixed,
         direction: Direction,
     ) -> Result<AdjacencyIndex, DropReason> {
-        if session.is_some() {
-            let route = self.engine.session(session).route();
-            let cached = match direction {
-                Direction::Outbound => route.outbound,
-                Direction::Inbound => route.inbound,
-            };
-            if route.fib_generation == self.fib_generation && cached != AdjacencyIndex::NONE.0 {
-                self.mark(packet, TraceStage::Route, u32::from(cached));
-                return Ok(AdjacencyIndex(cached));
-            }
+        if session.is_some()
+            && let Some(cached) = cached_route(self.engine.session(session), direction, self.fib_generation)
+        {
+            self.mark(packet, TraceStage::Route, u32::from(cached.0));
+            return Ok(cached);
         }
         let resolved = match direction {
             Direction::Outbound => self.route_v4(fixed.remote),
@@ -149,18 +112,7 @@ impl Worker {
             Resolved::Drop(reason) => return Err(reason),
         };
         if session.is_some() {
-            let record = self.engine.session(session);
-            let mut route = record.route();
-            if route.fib_generation != self.fib_generation {
-                route.outbound = AdjacencyIndex::NONE.0;
-                route.inbound = AdjacencyIndex::NONE.0;
-                route.fib_generation = self.fib_generation;
-            }
-            match direction {
-                Direction::Outbound => route.outbound = adjacency.0,
-                Direction::Inbound => route.inbound = adjacency.0,
-            }
-            record.set_route(route);
+            cache_route(self.engine.session(session), direction, adjacency, self.fib_generation);
         }
         self.mark(packet, TraceStage::Route, u32::from(adjacency.0));
         Ok(adjacency)
@@ -197,23 +149,117 @@ impl Worker {
     }
 }
 
-/// Ports and addresses as they stand in the packet.
-fn endpoints(meta: &sluice_packet::Meta) -> Endpoints {
-    Endpoints {
-        source: meta.source,
-        destination: meta.destination,
-        source_port: meta.source_port,
-        destination_port: meta.destination_port,
+/// The next hop that a session has cached, if it is of the present FIB generation.
+#[inline(always)]
+pub(super) fn cached_route(
+    session: &Session,
+    direction: Direction,
+    generation: u16,
+) -> Option<AdjacencyIndex> {
+    let route = session.route();
+    let cached = match direction {
+        Direction::Outbound => route.outbound,
+        Direction::Inbound => route.inbound,
+    };
+    let valid = route.fib_generation == generation && cached != AdjacencyIndex::NONE.0;
+    valid.then_some(AdjacencyIndex(cached))
+}
+
+/// Caches a next hop in a session.
+pub(super) fn cache_route(
+    session: &Session,
+    direction: Direction,
+    adjacency: AdjacencyIndex,
+    generation: u16,
+) {
+    let mut route = session.route();
+    if route.fib_generation != generation {
+        route.outbound = AdjacencyIndex::NONE.0;
+        route.inbound = AdjacencyIndex::NONE.0;
+        route.fib_generation = generation;
+    }
+    match direction {
+        Direction::Outbound => route.outbound = adjacency.0,
+        Direction::Inbound => route.inbound = adjacency.0,
+    }
+    session.set_route(route);
+}
+
+/// What an outbound packet of a session becomes.
+#[inline(always)]
+pub(super) fn rewrite_outbound(nat: &Config, leases: &mut Leases, meta: &Meta, fixed: &Fixed) -> Rewrite {
+    let to = Endpoints {
+        source: u128::from(fixed.external),
+        destination: u128::from(fixed.remote),
+        source_port: fixed.external_port,
+        destination_port: port_or_identifier(meta, fixed.remote_port, fixed.external_port),
+    };
+    // The session's delta belongs to one form of the remote address in all 128 bits: bits behind the embedded address are
+    // ignored on input (ADDR-10), and make another checksum.
+    let exact = meta.family == Family::V4 || remote_inside(nat, fixed) == Some(meta.destination);
+    let delta = if exact {
+        Delta::from_raw(fixed.delta)
+    } else {
+        transport_delta(meta.transport, &Endpoints::of(meta), &to)
+    };
+    let identification = match meta.family {
+        Family::V6 => leases.next(fixed.external, fixed.remote, meta.protocol),
+        Family::V4 => 0,
+    };
+    Rewrite { to, delta, identification, decrement: true }
+}
+
+/// What an inbound packet of a session becomes. `None` if the configuration has its prefix no longer.
+#[inline(always)]
+pub(super) fn rewrite_inbound(nat: &Config, meta: &Meta, fixed: &Fixed, decrement: bool) -> Option<Rewrite> {
+    let to = Endpoints {
+        source: remote_inside(nat, fixed)?,
+        destination: fixed.inside,
+        source_port: port_or_identifier(meta, fixed.remote_port, fixed.inside_port),
+        destination_port: fixed.inside_port,
+    };
+    Some(Rewrite { to, delta: Delta::from_raw(fixed.delta).inverse(), identification: 0, decrement })
+}
+
+/// Translates a frame to a family.
+#[inline(always)]
+pub(super) fn translate(
+    frame: &mut Frame<'_>,
+    meta: &Meta,
+    to: Family,
+    rewrite: &Rewrite,
+) -> Result<Meta, DropReason> {
+    match (meta.family, to) {
+        (Family::V6, _) => six_to_four(frame, meta, rewrite),
+        (Family::V4, Family::V6) => four_to_six(frame, meta, rewrite),
+        (Family::V4, Family::V4) => four_to_four(frame, meta, rewrite),
+    }
+}
+
+/// As [`translate`], once for all who are in no hurry.
+#[inline(never)]
+fn translate_any(
+    frame: &mut Frame<'_>,
+    meta: &Meta,
+    to: Family,
+    rewrite: &Rewrite,
+) -> Result<Meta, DropReason> {
+    translate(frame, meta, to, rewrite)
+}
+
+/// The form of a session's remote address that the inside host sees.
+#[inline(always)]
+pub(super) fn remote_inside(nat: &Config, fixed: &Fixed) -> Option<u128> {
+    match fixed.kind_realm.kind()? {
+        Kind::Nat44 => Some(u128::from(fixed.remote)),
+        Kind::Nat64 => nat.prefix64(fixed.prefix64).map(|prefix| prefix.embed(fixed.remote)),
     }
 }
 
 /// An echo's identifier stands in both ports of its endpoints.
-fn destination_port(packet: &Packet, port: u16, identifier: u16) -> u16 {
-    if packet.meta.transport == Transport::IcmpQuery { identifier } else { port }
-}
-
-fn source_port(packet: &Packet, port: u16, identifier: u16) -> u16 {
-    destination_port(packet, port, identifier)
+#[inline(always)]
+fn port_or_identifier(meta: &Meta, port: u16, identifier: u16) -> u16 {
+    if meta.transport == Transport::IcmpQuery { identifier } else { port }
 }
 
 /// The family of a session's inside.

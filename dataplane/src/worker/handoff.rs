@@ -1,11 +1,11 @@
 //! Hand-off between workers: a packet that another worker owns goes there once, and is never looked at twice here.
 
-use sluice_packet::{DropReason, ethernet};
+use sluice_packet::ethernet;
 use sluice_shm::{Counter, Stage as TraceStage};
 
 use super::batch::Packet;
 use super::{BURST, Worker};
-use crate::parcel::{MAX_HOPS, Parcel, Stage};
+use crate::parcel::{Parcel, Stage};
 
 /// Most bursts that are taken from a ring in a loop.
 const BURSTS: usize = 4;
@@ -19,22 +19,7 @@ impl Worker {
             self.finish_hand_off(&packet, worker);
         }
         let parcel = Parcel { mbuf: packet.mbuf, interface: packet.interface, hops: packet.hops + 1, stage };
-        self.hand_off_parcel(worker, parcel);
-    }
-
-    /// Puts a parcel on the ring to a worker.
-    pub(super) fn hand_off_parcel(&mut self, worker: u8, parcel: Parcel) {
-        let interface = parcel.interface;
-        if parcel.hops > MAX_HOPS {
-            return self.count_drop(Some(interface), DropReason::HandoffHops);
-        }
-        let Some(Some(ring)) = self.links.handoff_out.get_mut(usize::from(worker)) else {
-            return self.count_drop(Some(interface), DropReason::HandoffFull);
-        };
-        match ring.push(parcel) {
-            Ok(()) => self.sight.counters.add(Counter::HandoffOut, 1),
-            Err(_full) => self.count_drop(Some(interface), DropReason::HandoffFull),
-        }
+        self.exits().hand_off(worker, parcel);
     }
 
     /// Takes what another worker handed over: more than a burst if there is more, for these packets have waited already. Not

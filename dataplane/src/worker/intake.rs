@@ -5,6 +5,7 @@ use sluice_packet::{DropReason, Link, PuntReason, ethernet, parse};
 use sluice_shm::{Counter, Stage};
 
 use super::batch::{NO_TRACE, Packet};
+use super::trace::Seen;
 use super::{BURST, Worker};
 
 const ARP: u16 = 0x0806;
@@ -24,17 +25,19 @@ impl Worker {
         for mbuf in burst.iter() {
             mbuf.prefetch();
         }
-        let mut batch = std::mem::take(&mut self.scratch.batch);
-        let mut bytes = 0;
-        for mbuf in burst.drain() {
-            bytes += mbuf.len() as u64;
-            self.intake(mbuf, port, &mut batch);
+        let bytes: u64 = burst.iter().map(|mbuf| mbuf.len() as u64).sum();
+        self.express(&mut burst, port);
+        if !burst.is_empty() {
+            let mut batch = std::mem::take(&mut self.scratch.batch);
+            for mbuf in burst.drain() {
+                self.intake(mbuf, port, &mut batch);
+            }
+            self.process(&mut batch);
+            self.scratch.batch = batch;
         }
         let counters = self.sight.counters;
         counters.add(Counter::RxPackets, packets as u64);
         counters.add(Counter::RxBytes, bytes);
-        self.process(&mut batch);
-        self.scratch.batch = batch;
         packets
     }
 
@@ -47,7 +50,7 @@ impl Worker {
             Ok(link) => link,
             Err(reason) => return self.count_drop(None, reason),
         };
-        let Some(interface) = self.setup.interface_of(port, link.vlan) else {
+        let Some(interface) = self.setup.port(port).and_then(|port| port.of(link.vlan)) else {
             return self.count_drop(None, DropReason::VlanUnknown);
         };
         let counters = self.sight.counters.interface(usize::from(interface));
@@ -87,7 +90,10 @@ impl Worker {
             Err(malformed) => malformed.meta,
         };
         // A packet that has waited was traced until then, and counted.
-        if self.retrying.is_none() && self.tracer.wants(&packet) {
+        if self.tracer.is_active()
+            && self.retrying.is_none()
+            && self.tracer.wants(&Seen::of(&packet.meta), interface)
+        {
             let stage = if hairpinned { Stage::Hairpin } else { Stage::Receive };
             packet.trace = self.tracer.begin(&packet, stage, self.clock.now_ns());
         }

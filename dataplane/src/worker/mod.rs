@@ -15,6 +15,7 @@ mod clamp;
 mod classify;
 mod error;
 mod events;
+mod express;
 mod forward;
 mod handoff;
 mod hold;
@@ -153,6 +154,35 @@ impl Scratch {
 #[derive(Default)]
 struct Tally {
     established: u64,
+    /// Packets and bytes that came in on an interface, as long as it is the same one.
+    interface: u16,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Tally {
+    /// A packet came in on an interface.
+    #[inline(always)]
+    fn receive(&mut self, counters: &WorkerCounters, interface: u16, bytes: usize) {
+        if interface != self.interface {
+            self.settle(counters);
+            self.interface = interface;
+        }
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+
+    /// Writes what was counted.
+    #[inline]
+    fn settle(&mut self, counters: &WorkerCounters) {
+        if self.packets > 0 {
+            counters.interface(usize::from(self.interface)).add_rx(self.packets, self.bytes);
+        }
+        if self.established > 0 {
+            counters.add(Counter::Established, self.established);
+        }
+        *self = Self { interface: self.interface, ..Self::default() };
+    }
 }
 
 /// A worker.
@@ -188,7 +218,10 @@ pub struct Worker {
     was_busy: bool,
     longest_ns: u64,
     scratch: Scratch,
+    lanes: express::Lanes,
     misses_left: usize,
+    /// Rounds of the poll loop.
+    loops: u32,
     /// Next record that a flush looks at.
     flush_from: Option<usize>,
     iterations: Arc<AtomicU32>,
@@ -268,60 +301,67 @@ impl Worker {
             was_busy: false,
             longest_ns: 0,
             scratch: Scratch::new(),
+            lanes: express::Lanes::new(),
             misses_left: 0,
+            loops: 0,
             flush_from: None,
             iterations: parts.iterations,
         }
     }
 
     /// The poll loop. Returns what the next life of the worker can use when told to stop.
-    pub fn run(mut self, _registered: &RegisteredThread) -> Remains {
-        let mut loops = 0u32;
-        loop {
-            loops = loops.wrapping_add(1);
-            self.iterations.store(loops, Ordering::Release);
-            if !self.take_orders() {
-                break;
-            }
-            let began = self.clock.now_ns();
-            self.longest_ns =
-                self.longest_ns.max(began.saturating_sub(self.began_ns) * u64::from(self.was_busy));
-            self.began_ns = began;
-            self.now = self.clock.tick_at(began);
-            self.fib_generation = self.setup.routes.generation();
-            self.misses_left = MISS_BUDGET;
-
-            // Before new packets come: those that have waited are the older ones of their flows.
-            self.look_after_held();
-            let mut packets = 0;
-            for queue in 0..self.receive.len() {
-                packets += self.receive_burst(queue);
-            }
-            for worker in 0..self.links.handoff_in.len() {
-                packets += self.accept_all(worker);
-            }
-            packets += self.inject();
-            self.expire();
-            if let Some(from) = self.flush_from {
-                self.flush_sessions(from);
-            }
-            self.flush();
-            self.count_loop();
-
-            self.was_busy = packets > 0;
+    pub fn run(mut self, registered: &RegisteredThread) -> Remains {
+        while let Some(packets) = self.turn(registered) {
             if packets == 0 {
                 self.idle.rest();
             } else {
                 self.idle.busy();
-                self.sight.counters.add(Counter::BusyLoops, 1);
             }
-            if loops & 0x3ff == 1 || packets == 0 && loops & 0x3f == 1 {
-                self.publish_gauges();
-            }
-            self.sight.counters.add(Counter::Loops, 1);
         }
         self.retire();
         Remains { engine: self.engine, sight: self.sight, receive: self.receive, transmit: self.transmit }
+    }
+
+    /// One round of the poll loop. Returns how many packets it had, nothing if the worker was told to stop.
+    pub fn turn(&mut self, _registered: &RegisteredThread) -> Option<usize> {
+        self.loops = self.loops.wrapping_add(1);
+        self.iterations.store(self.loops, Ordering::Release);
+        if !self.take_orders() {
+            return None;
+        }
+        let began = self.clock.now_ns();
+        self.longest_ns = self.longest_ns.max(began.saturating_sub(self.began_ns) * u64::from(self.was_busy));
+        self.began_ns = began;
+        self.now = self.clock.tick_at(began);
+        self.fib_generation = self.setup.routes.generation();
+        self.misses_left = MISS_BUDGET;
+
+        // Before new packets come: those that have waited are the older ones of their flows.
+        self.look_after_held();
+        let mut packets = 0;
+        for queue in 0..self.receive.len() {
+            packets += self.receive_burst(queue);
+        }
+        for worker in 0..self.links.handoff_in.len() {
+            packets += self.accept_all(worker);
+        }
+        packets += self.inject();
+        self.expire();
+        if let Some(from) = self.flush_from {
+            self.flush_sessions(from);
+        }
+        self.flush();
+        self.tally.settle(self.sight.counters);
+
+        self.was_busy = packets > 0;
+        if packets > 0 {
+            self.sight.counters.add(Counter::BusyLoops, 1);
+        }
+        if self.loops & 0x3ff == 1 || packets == 0 && self.loops & 0x3f == 1 {
+            self.publish_gauges();
+        }
+        self.sight.counters.add(Counter::Loops, 1);
+        Some(packets)
     }
 
     /// False when told to stop.
@@ -390,15 +430,6 @@ impl Worker {
             self.send_probe(&fixed);
         }
         self.scratch.probes = probes;
-    }
-
-    /// Writes the loop's counts.
-    #[inline]
-    fn count_loop(&mut self) {
-        if self.tally.established > 0 {
-            self.sight.counters.add(Counter::Established, self.tally.established);
-            self.tally.established = 0;
-        }
     }
 
     fn publish_gauges(&mut self) {

@@ -5,7 +5,7 @@ use sluice_packet::{Family, checksum, ipv4, ipv6};
 use sluice_shm::Counter;
 
 use super::Worker;
-use super::forward::inside_family;
+use super::forward::{inside_family, remote_inside};
 
 const TCP: u8 = 6;
 const TCP_LEN: usize = 20;
@@ -15,7 +15,7 @@ impl Worker {
     /// Sends an empty segment with only ACK set, sequence and acknowledgement 0, as if from the remote host. A living
     /// host answers with a duplicate ACK, which brings the session back to established.
     pub(super) fn send_probe(&mut self, fixed: &Fixed) {
-        let Some(remote) = self.remote_inside(fixed) else { return };
+        let Some(remote) = remote_inside(&self.setup.nat, fixed) else { return };
         let Some(mut mbuf) = self.mempool.alloc() else { return };
         let family = inside_family(fixed);
         let header = if family == Family::V6 { 40 } else { 20 };

@@ -152,16 +152,6 @@ impl Worker {
         }
         self.mark(packet, TraceStage::NewSession, flow.session.0);
     }
-
-    /// The form of the remote address that the inside host sees.
-    pub(super) fn remote_inside(&self, fixed: &Fixed) -> Option<u128> {
-        match fixed.kind_realm.kind()? {
-            sluice_nat::Kind::Nat44 => Some(u128::from(fixed.remote)),
-            sluice_nat::Kind::Nat64 => {
-                self.setup.nat.prefix64(fixed.prefix64).map(|prefix| prefix.embed(fixed.remote))
-            }
-        }
-    }
 }
 
 /// The reason of an inbound packet to a port that nobody has.

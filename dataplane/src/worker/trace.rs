@@ -4,7 +4,7 @@
 //! a trace the cost is one test per packet.
 
 use sluice_nat::WorkerId;
-use sluice_packet::{DropReason, Family, PuntReason};
+use sluice_packet::{DropReason, Family, Meta, PuntReason};
 use sluice_shm::{Counter, Stage, TraceEnd, TraceFilter, TraceRecord};
 
 use super::Worker;
@@ -36,12 +36,18 @@ impl Tracer {
         self.left = 0;
     }
 
+    /// Whether any packet may be.
+    #[inline(always)]
+    pub(super) fn is_active(&self) -> bool {
+        self.active.is_some()
+    }
+
     /// Whether a packet that has just been parsed is to be followed.
     #[inline]
-    pub(super) fn wants(&self, packet: &Packet) -> bool {
+    pub(super) fn wants(&self, seen: &Seen, interface: u16) -> bool {
         match &self.active {
             None => false,
-            Some((_, filter)) => self.left > 0 && matches(filter, packet),
+            Some((_, filter)) => self.left > 0 && matches(filter, seen, interface),
         }
     }
 
@@ -61,14 +67,37 @@ impl Tracer {
     }
 }
 
-fn matches(filter: &TraceFilter, packet: &Packet) -> bool {
-    let meta = &packet.meta;
-    filter.interface.is_none_or(|interface| interface == packet.interface)
-        && filter.protocol.is_none_or(|protocol| protocol == meta.protocol)
-        && filter.port.is_none_or(|port| port == meta.source_port || port == meta.destination_port)
+/// What a filter looks at.
+pub(super) struct Seen {
+    pub(super) family: Family,
+    pub(super) protocol: u8,
+    pub(super) source: u128,
+    pub(super) destination: u128,
+    pub(super) source_port: u16,
+    pub(super) destination_port: u16,
+}
+
+impl Seen {
+    pub(super) fn of(meta: &Meta) -> Self {
+        Self {
+            family: meta.family,
+            protocol: meta.protocol,
+            source: meta.source,
+            destination: meta.destination,
+            source_port: meta.source_port,
+            destination_port: meta.destination_port,
+        }
+    }
+}
+
+#[cold]
+fn matches(filter: &TraceFilter, seen: &Seen, interface: u16) -> bool {
+    filter.interface.is_none_or(|wanted| wanted == interface)
+        && filter.protocol.is_none_or(|protocol| protocol == seen.protocol)
+        && filter.port.is_none_or(|port| port == seen.source_port || port == seen.destination_port)
         && filter.address.is_none_or(|address| {
-            address.ipv6 == (meta.family == Family::V6)
-                && (address.value == meta.source || address.value == meta.destination)
+            address.ipv6 == (seen.family == Family::V6)
+                && (address.value == seen.source || address.value == seen.destination)
         })
 }
 

@@ -1,13 +1,14 @@
 //! The ends of a packet: transmit, punt, drop.
 
+use rtrb::PushError;
 use sluice_dpdk::{Burst, Mbuf, TxQueue};
-use sluice_packet::{DropReason, Family, PuntReason};
+use sluice_packet::{DropReason, Family, Frame, Link, PuntReason, ethernet};
 use sluice_shm::{Counter, Stage as TraceStage, WorkerCounters};
 
 use super::batch::Packet;
-use super::{BURST, Transmit, Worker};
+use super::{BURST, Links, Sight, Transmit, Worker};
 use crate::nexthop::{AdjacencyIndex, State};
-use crate::parcel::{Parcel, Punt, Stage};
+use crate::parcel::{MAX_HOPS, Parcel, Punt, Stage};
 
 /// A transmit queue and what is to be sent through it, filled up to a burst.
 pub struct Outbox {
@@ -68,12 +69,15 @@ impl Worker {
         let Some(interface) = self.setup.interface(position) else {
             return self.drop_packet(packet, DropReason::InterfaceGone);
         };
-        let ether_type: u16 = match packet.meta.family {
-            Family::V4 => 0x0800,
-            Family::V6 => 0x86dd,
+        let port = interface.port;
+        let header = LinkHeader {
+            destination: neighbour.mac,
+            source: interface.mac,
+            vlan: interface.vlan,
+            ether_type: ether_type(packet.meta.family),
         };
-        let (port, mac, vlan) = (interface.port, interface.mac, interface.vlan);
-        if !write_link(&mut packet.mbuf, usize::from(packet.meta.l3), neighbour.mac, mac, vlan, ether_type) {
+        let l3 = usize::from(packet.meta.l3);
+        if !packet.mbuf.with_frame(|frame| header.write(frame, l3)) {
             return self.drop_packet(packet, DropReason::NoMbuf);
         }
         if packet.is_traced() {
@@ -82,19 +86,15 @@ impl Worker {
         self.send(packet.mbuf, port, position, packet.hops);
     }
 
-    /// Queues a complete frame on a port: of this worker, or of the worker that has the port's queue.
+    /// Queues a complete frame on a port.
     pub(super) fn send(&mut self, mbuf: Mbuf, port: u16, interface: u16, hops: u8) {
-        match self.transmit.get_mut(usize::from(port)) {
-            Some(Transmit::Own(outbox)) => outbox.push(mbuf, interface, self.sight.counters),
-            Some(&mut Transmit::Via(worker)) => {
-                let stage = Stage::Transmit { port, interface };
-                self.hand_off_parcel(worker, Parcel { mbuf, interface, hops: hops + 1, stage });
-            }
-            None => {
-                drop(mbuf);
-                self.count_drop(Some(interface), DropReason::InterfaceGone);
-            }
-        }
+        self.exits().send(mbuf, port, interface, hops);
+    }
+
+    /// The ways out.
+    #[inline(always)]
+    pub(super) fn exits(&mut self) -> Exits<'_> {
+        Exits { transmit: &mut self.transmit, links: &mut self.links, sight: &self.sight }
     }
 
     /// Sends what is queued on every port.
@@ -118,15 +118,9 @@ impl Worker {
         self.mark(&packet, TraceStage::Punt, reason.index() as u32);
         // Tags end here, priority tags (VLAN 0) included.
         if packet.link.len > 14 {
-            let link = packet.link;
-            let stripped = write_link(
-                &mut packet.mbuf,
-                usize::from(link.len),
-                link.destination,
-                link.source,
-                None,
-                link.ether_type,
-            );
+            let Link { destination, source, ether_type, len, .. } = packet.link;
+            let header = LinkHeader { destination, source, vlan: None, ether_type };
+            let stripped = packet.mbuf.with_frame(|frame| header.write(frame, usize::from(len)));
             debug_assert!(stripped, "cutting a tag needs no room");
         }
         if packet.is_traced() {
@@ -170,15 +164,16 @@ impl Worker {
             };
             let (port, vlan) = (interface.port, interface.vlan);
             if vlan.is_some() {
-                let link = match sluice_packet::ethernet::link(mbuf.data()) {
+                let link = match ethernet::link(mbuf.data()) {
                     Ok(link) => link,
                     Err(reason) => {
                         self.count_drop(Some(injection.interface), reason);
                         continue;
                     }
                 };
-                let (destination, source) = (link.destination, link.source);
-                if !write_link(&mut mbuf, usize::from(link.len), destination, source, vlan, link.ether_type) {
+                let Link { destination, source, ether_type, len, .. } = link;
+                let header = LinkHeader { destination, source, vlan, ether_type };
+                if !mbuf.with_frame(|frame| header.write(frame, usize::from(len))) {
                     self.count_drop(Some(injection.interface), DropReason::NoMbuf);
                     continue;
                 }
@@ -189,43 +184,107 @@ impl Worker {
     }
 }
 
-/// Shortest Ethernet frame without its check sequence.
-const SHORTEST: usize = 60;
+/// Where complete frames leave a worker.
+pub(super) struct Exits<'a> {
+    pub(super) transmit: &'a mut [Transmit],
+    pub(super) links: &'a mut Links,
+    pub(super) sight: &'a Sight,
+}
 
-/// Pads a short frame with zeros: software ports and their peers do not (XLT-45).
-//= conformance XLT-45
-#[inline]
-fn pad(frame: &mut sluice_packet::Frame<'_>) {
-    let length = frame.len();
-    if length < SHORTEST && frame.set_len(SHORTEST) {
-        frame.bytes_mut()[length..].fill(0);
+impl Exits<'_> {
+    /// Queues a complete frame on a port: of this worker, or of the worker that has the port's queue.
+    #[inline(always)]
+    pub(super) fn send(&mut self, mbuf: Mbuf, port: u16, interface: u16, hops: u8) {
+        match self.transmit.get_mut(usize::from(port)) {
+            Some(Transmit::Own(outbox)) => outbox.push(mbuf, interface, self.sight.counters),
+            Some(&mut Transmit::Via(worker)) => {
+                let stage = Stage::Transmit { port, interface };
+                self.hand_off(worker, Parcel { mbuf, interface, hops: hops + 1, stage });
+            }
+            None => self.lose(interface, mbuf, DropReason::InterfaceGone),
+        }
+    }
+
+    /// Puts a parcel on the ring to a worker.
+    pub(super) fn hand_off(&mut self, worker: u8, parcel: Parcel) {
+        let interface = parcel.interface;
+        if parcel.hops > MAX_HOPS {
+            return self.lose(interface, parcel.mbuf, DropReason::HandoffHops);
+        }
+        let ring = self.links.handoff_out.get_mut(usize::from(worker)).and_then(Option::as_mut);
+        let pushed = match ring {
+            Some(ring) => ring.push(parcel).map_err(|PushError::Full(parcel)| parcel),
+            None => Err(parcel),
+        };
+        match pushed {
+            Ok(()) => self.sight.counters.add(Counter::HandoffOut, 1),
+            Err(parcel) => self.lose(interface, parcel.mbuf, DropReason::HandoffFull),
+        }
+    }
+
+    /// Drops a frame by name.
+    #[cold]
+    pub(super) fn lose(&mut self, interface: u16, mbuf: Mbuf, reason: DropReason) {
+        drop(mbuf);
+        self.sight.counters.add_drop(reason, 1);
+        self.sight.counters.interface(usize::from(interface)).add_drops(1);
     }
 }
 
-/// Writes a link header that ends where the network header begins. False without room.
-fn write_link(
-    mbuf: &mut Mbuf,
-    l3: usize,
-    destination: [u8; 6],
-    source: [u8; 6],
-    vlan: Option<u16>,
-    ether_type: u16,
-) -> bool {
-    let length = if vlan.is_some() { 18 } else { 14 };
-    mbuf.with_frame(|frame| {
+/// A link header to be written.
+#[derive(Clone, Copy)]
+pub(super) struct LinkHeader {
+    pub(super) destination: [u8; 6],
+    pub(super) source: [u8; 6],
+    pub(super) vlan: Option<u16>,
+    pub(super) ether_type: u16,
+}
+
+impl LinkHeader {
+    /// The header without a tag.
+    #[inline(always)]
+    pub(super) fn untagged(&self, ether_type: u16) -> [u8; 14] {
+        let mut header = [0; 14];
+        header[..6].copy_from_slice(&self.destination);
+        header[6..12].copy_from_slice(&self.source);
+        header[12..].copy_from_slice(&ether_type.to_be_bytes());
+        header
+    }
+
+    /// The header with a tag.
+    #[inline(always)]
+    pub(super) fn tagged(&self, vlan: u16, ether_type: u16) -> [u8; 18] {
+        let mut header = [0; 18];
+        header[..6].copy_from_slice(&self.destination);
+        header[6..12].copy_from_slice(&self.source);
+        header[12..14].copy_from_slice(&ethernet::VLAN.to_be_bytes());
+        header[14..16].copy_from_slice(&vlan.to_be_bytes());
+        header[16..].copy_from_slice(&ether_type.to_be_bytes());
+        header
+    }
+
+    /// Writes the header so that it ends where the network header begins. False without room.
+    pub(super) fn write(&self, frame: &mut Frame<'_>, l3: usize) -> bool {
+        let length = if self.vlan.is_some() { 18 } else { 14 };
         let room = if length > l3 { frame.push_front(length - l3) } else { frame.pull_front(l3 - length) };
         if !room {
             return false;
         }
         let bytes = frame.bytes_mut();
-        bytes[0..6].copy_from_slice(&destination);
-        bytes[6..12].copy_from_slice(&source);
-        if let Some(vlan) = vlan {
-            bytes[12..14].copy_from_slice(&0x8100u16.to_be_bytes());
-            bytes[14..16].copy_from_slice(&vlan.to_be_bytes());
+        match self.vlan {
+            None => bytes[..14].copy_from_slice(&self.untagged(self.ether_type)),
+            Some(vlan) => bytes[..18].copy_from_slice(&self.tagged(vlan, self.ether_type)),
         }
-        bytes[length - 2..length].copy_from_slice(&ether_type.to_be_bytes());
-        pad(frame);
+        ethernet::pad(frame);
         true
-    })
+    }
+}
+
+/// EtherType of a family.
+#[inline(always)]
+pub(super) fn ether_type(family: Family) -> u16 {
+    match family {
+        Family::V4 => ethernet::IPV4,
+        Family::V6 => ethernet::IPV6,
+    }
 }

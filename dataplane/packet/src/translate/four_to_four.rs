@@ -8,7 +8,7 @@ use crate::{DropReason, Frame, checksum, ipv4};
 ///
 /// # Errors
 /// [`DropReason::Fragment`], or that of a packet which has no ports to translate.
-#[inline]
+#[inline(always)]
 pub fn four_to_four(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta, DropReason> {
     let at = Offsets::new(frame, meta, Family::V4)?;
     refuse_fragments(meta)?;

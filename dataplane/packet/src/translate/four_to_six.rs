@@ -12,7 +12,7 @@ use crate::{DropReason, Frame, ethernet, icmp_map, icmpv6, ipv6, udp};
 ///
 /// # Errors
 /// [`DropReason::Fragment`], [`DropReason::NoMbuf`] without headroom, or that of a packet which has no ports to translate.
-#[inline]
+#[inline(always)]
 pub fn four_to_six(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta, DropReason> {
     let at = Offsets::new(frame, meta, Family::V4)?;
     refuse_fragments(meta)?;

@@ -11,7 +11,7 @@ use crate::{DropReason, Frame, ethernet, icmp_map, icmpv4, ipv4};
 ///
 /// # Errors
 /// [`DropReason::Fragment`], [`DropReason::UdpChecksumZero`], or that of a packet which has no ports to translate.
-#[inline]
+#[inline(always)]
 pub fn six_to_four(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta, DropReason> {
     let at = Offsets::new(frame, meta, Family::V6)?;
     refuse_fragments(meta)?;

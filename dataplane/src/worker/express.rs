@@ -1,0 +1,431 @@
+//! The express lane: packets of established flows, from a queue to an outbox in a few loops over the burst.
+//!
+//! Nearly all packets are plain ones (see [`sluice_packet::plain`]) of a session that exists, to a next hop that is known and
+//! takes them. Their burst goes through five loops, each of which asks for the memory of the next: read the headers and hash;
+//! scan the bucket; compare with the session; decide on the way; translate. What is known of a packet stands in a lane, which
+//! is written once and never moved.
+//!
+//! Nothing is decided differently here than in the general stages, and nothing is decided twice: a packet that is not quite
+//! what the lane is for stays as it came, and the general stages see it as if it had just arrived. They take it after the
+//! others of its burst; all packets of a flow that is new stay together, in order. The tests hold both ways together: a traced
+//! packet always takes the general one.
+
+use sluice_dpdk::{Burst, Mbuf};
+use sluice_nat::config::Outbound;
+use sluice_nat::{
+    Direction, Engine, Fixed, InboundKey, InboundTuple, OutboundKey, OutboundTuple, Protocol, Search,
+    Session, SessionIndex, Tick,
+};
+use sluice_packet::{
+    Delta, DropReason, Ends, Family, Plain, ethernet, plain_four_to_four, plain_four_to_six,
+    plain_six_to_four, source_illegal_v4, source_illegal_v6, tcp,
+};
+
+use super::forward::{cache_route, cached_route, inside_family};
+use super::trace::{Seen, Tracer};
+use super::transmit::{Exits, LinkHeader};
+use super::{BURST, Tally, Worker};
+use crate::ident::Leases;
+use crate::nexthop::{AdjacencyIndex, NextHop, State};
+use crate::setup::{PortInterfaces, Setup};
+
+/// What is known of a packet.
+#[derive(Clone, Copy)]
+struct Lane {
+    outbound: OutboundKey,
+    inbound: InboundKey,
+    plain: Plain,
+    search: Search,
+    session: SessionIndex,
+    interface: u16,
+    adjacency: AdjacencyIndex,
+    way: Way,
+    /// Position in the burst.
+    position: u8,
+}
+
+/// From where to where.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    SixToFour,
+    FourToFour,
+    /// To an external address: the session knows the family.
+    Inbound,
+}
+
+impl Way {
+    #[inline(always)]
+    fn direction(self) -> Direction {
+        if self == Self::Inbound { Direction::Inbound } else { Direction::Outbound }
+    }
+}
+
+impl Lane {
+    const EMPTY: Self = Self {
+        outbound: OutboundKey::NONE,
+        inbound: InboundKey::NONE,
+        plain: Plain::NONE,
+        search: Search::NONE,
+        session: SessionIndex::NONE,
+        interface: 0,
+        adjacency: AdjacencyIndex::NONE,
+        way: Way::Inbound,
+        position: 0,
+    };
+}
+
+/// The lanes of a burst, reused for every one.
+pub(super) struct Lanes(Box<[Lane; BURST]>);
+
+impl Lanes {
+    pub(super) fn new() -> Self {
+        Self(Box::new([Lane::EMPTY; BURST]))
+    }
+}
+
+impl Worker {
+    /// Takes the packets of a burst that the lane is for to the outboxes. The others stay.
+    pub(super) fn express(&mut self, burst: &mut Burst<BURST>, port: u16) {
+        let Self { setup, engine, tracer, leases, tally, transmit, links, sight, lanes, .. } = self;
+        let (fib_generation, now) = (self.fib_generation, self.now);
+        let Some(interfaces) = setup.port(port) else { return };
+        let lanes = &mut lanes.0;
+
+        let gate = Gate { setup, interfaces, engine, tracer };
+        let mut count = 0;
+        for (position, mbuf) in burst.iter().enumerate() {
+            let lane = &mut lanes[count];
+            if gate.admits(mbuf, lane) {
+                lane.position = position as u8;
+                count += 1;
+            }
+        }
+        let lanes = &mut lanes[..count];
+        for lane in lanes.iter_mut() {
+            match lane.way {
+                Way::Inbound => engine.scan_inbound(&mut lane.search),
+                Way::SixToFour | Way::FourToFour => engine.scan_outbound(&mut lane.search),
+            }
+        }
+        for lane in lanes.iter_mut() {
+            lane.session = match lane.way {
+                Way::Inbound => engine.settle_inbound(&lane.inbound, &lane.search),
+                Way::SixToFour | Way::FourToFour => engine.settle_outbound(&lane.outbound, &lane.search),
+            };
+        }
+        let mut guide = Guide { setup, engine, fib_generation, now };
+        for lane in lanes.iter_mut() {
+            if !lane.session.is_some() || !guide.shows(lane) {
+                lane.session = SessionIndex::NONE;
+            }
+        }
+        let mut carrier = Carrier { setup, engine, leases, tally, exits: Exits { transmit, links, sight } };
+        let mut left = Burst::<BURST>::new();
+        let mut ready = lanes.iter().filter(|lane| lane.session.is_some());
+        let mut next = ready.next();
+        for (position, mbuf) in burst.drain().enumerate() {
+            match next {
+                Some(lane) if usize::from(lane.position) == position => {
+                    carrier.carry(lane, mbuf);
+                    next = ready.next();
+                }
+                _ => {
+                    // There is room for all that came.
+                    let _ = left.push(mbuf);
+                }
+            }
+        }
+        *burst = left;
+    }
+}
+
+/// Reads headers, and decides who is for the lane.
+struct Gate<'a> {
+    setup: &'a Setup,
+    interfaces: &'a PortInterfaces,
+    engine: &'a Engine,
+    tracer: &'a Tracer,
+}
+
+impl Gate<'_> {
+    #[inline(always)]
+    fn admits(&self, mbuf: &Mbuf, lane: &mut Lane) -> bool {
+        if mbuf.segments() != 1 {
+            return false;
+        }
+        let frame = mbuf.data();
+        let Ok(link) = ethernet::link(frame) else { return false };
+        let Some(interface) = self.interfaces.of(link.vlan) else { return false };
+        // Who is for our own address is for no group.
+        if self.setup.interfaces[usize::from(interface)].mac != link.destination {
+            return false;
+        }
+        lane.interface = interface;
+        match link.ether_type {
+            ethernet::IPV6 => self.admits_v6(frame, link.len, lane),
+            ethernet::IPV4 => self.admits_v4(frame, link.len, lane),
+            _ => false,
+        }
+    }
+
+    #[inline(always)]
+    fn admits_v6(&self, frame: &[u8], l3: u8, lane: &mut Lane) -> bool {
+        let Some((plain, source, destination)) = Plain::read_v6(frame, l3) else { return false };
+        // What belongs to the box or to a link is in no translation prefix.
+        if !may_ride(&plain)
+            || !plain.summed
+            || source_illegal_v6(source)
+            || destination >> 118 == 0xfe80 >> 6
+            || self.follows(Family::V6, &plain, source, destination, lane.interface)
+        {
+            return false;
+        }
+        let Outbound::Translate { kind_realm, prefix64, remote } =
+            self.setup.nat.outbound_v6(source, destination, lane.interface)
+        else {
+            return false;
+        };
+        let tuple = OutboundTuple {
+            kind_realm,
+            protocol: protocol(&plain),
+            inside: source,
+            inside_port: plain.source_port,
+            remote,
+            remote_port: plain.destination_port,
+            prefix64,
+        };
+        // The session's checksum delta is for one form of the remote address in all 128 bits (ADDR-10).
+        if self.setup.nat.prefix64(prefix64).map(|prefix| prefix.embed(remote)) != Some(destination) {
+            return false;
+        }
+        lane.way = Way::SixToFour;
+        lane.plain = plain;
+        lane.outbound = tuple.key();
+        lane.search = self.engine.search_outbound(&tuple.key());
+        true
+    }
+
+    #[inline(always)]
+    fn admits_v4(&self, frame: &[u8], l3: u8, lane: &mut Lane) -> bool {
+        let Some((plain, source, destination)) = Plain::read_v4(frame, l3) else { return false };
+        if !may_ride(&plain)
+            || source_illegal_v4(source)
+            || self.follows(Family::V4, &plain, source.into(), destination.into(), lane.interface)
+        {
+            return false;
+        }
+        let external = self.setup.nat.is_external(destination);
+        match self.setup.nat.outbound_v4(source, destination, lane.interface) {
+            Outbound::Native if external => {
+                let tuple = InboundTuple {
+                    protocol: protocol(&plain),
+                    external: destination,
+                    external_port: plain.destination_port,
+                    remote: source,
+                    remote_port: plain.source_port,
+                };
+                lane.way = Way::Inbound;
+                lane.plain = plain;
+                lane.inbound = tuple.key();
+                lane.search = self.engine.search_inbound(&tuple.key());
+                true
+            }
+            Outbound::Translate { kind_realm, prefix64, remote }
+                if !external && !self.setup.is_local_v4(destination) =>
+            {
+                let tuple = OutboundTuple {
+                    kind_realm,
+                    protocol: protocol(&plain),
+                    inside: u128::from(source),
+                    inside_port: plain.source_port,
+                    remote,
+                    remote_port: plain.destination_port,
+                    prefix64,
+                };
+                lane.way = Way::FourToFour;
+                lane.plain = plain;
+                lane.outbound = tuple.key();
+                lane.search = self.engine.search_outbound(&tuple.key());
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Gate<'_> {
+    /// Whether a packet's way is to be recorded.
+    #[inline(always)]
+    fn follows(
+        &self,
+        family: Family,
+        plain: &Plain,
+        source: u128,
+        destination: u128,
+        interface: u16,
+    ) -> bool {
+        self.tracer.is_active() && {
+            let &Plain { protocol, source_port, destination_port, .. } = plain;
+            let seen = Seen { family, protocol, source, destination, source_port, destination_port };
+            self.tracer.wants(&seen, interface)
+        }
+    }
+}
+
+/// Whether a plain packet has a hop left, and no MSS to be clamped.
+#[inline(always)]
+fn may_ride(plain: &Plain) -> bool {
+    plain.hop_limit > 1 && plain.tcp_flags & tcp::SYN == 0
+}
+
+#[inline(always)]
+fn protocol(plain: &Plain) -> Protocol {
+    if plain.protocol == tcp::PROTOCOL { Protocol::Tcp } else { Protocol::Udp }
+}
+
+/// Decides on the way of packets whose sessions were found, and shows them to their sessions.
+struct Guide<'a> {
+    setup: &'a Setup,
+    engine: &'a mut Engine,
+    fib_generation: u16,
+    now: Tick,
+}
+
+impl Guide<'_> {
+    /// False, and nothing has changed, if the general stages have to see the packet.
+    #[inline(always)]
+    fn shows(&mut self, lane: &mut Lane) -> bool {
+        let session = self.engine.session(lane.session);
+        let fixed = session.fixed();
+        let direction = lane.way.direction();
+        let cached = cached_route(session, direction, self.fib_generation);
+        let Some(adjacency) = cached.or_else(|| self.find(session, &fixed, direction)) else { return false };
+        lane.adjacency = adjacency;
+        let header = match lane.way {
+            Way::SixToFour | Way::FourToFour if self.setup.nat.is_external(fixed.remote) => return false,
+            Way::SixToFour | Way::FourToFour => 20,
+            Way::Inbound if inside_family(&fixed) == Family::V4 => 20,
+            Way::Inbound if lane.plain.summed => 40,
+            Way::Inbound => return false,
+        };
+        let neighbour = self.setup.routes.adjacencies.get(adjacency);
+        let mtu = self.setup.interface(u16::from(neighbour.interface)).map_or(0, |interface| interface.mtu);
+        if neighbour.state != State::Resolved || lane.plain.payload + header > mtu {
+            return false;
+        }
+        self.engine.established(lane.session, direction, lane.plain.tcp_flags, self.now).is_ok()
+    }
+
+    /// Caches the next hop of a session for which the present tables have none yet, if it is there.
+    #[inline(never)]
+    fn find(&self, session: &Session, fixed: &Fixed, direction: Direction) -> Option<AdjacencyIndex> {
+        let routes = &self.setup.routes;
+        let target = match direction {
+            Direction::Outbound => routes.fib4.lookup(fixed.remote),
+            Direction::Inbound if inside_family(fixed) == Family::V6 => routes.fib6.lookup(fixed.inside),
+            Direction::Inbound => routes.fib4.lookup(fixed.inside as u32),
+        };
+        match target.map(NextHop::from_target) {
+            Some(NextHop::Adjacency(index)) if routes.adjacencies.get(index).state == State::Resolved => {
+                cache_route(session, direction, index, self.fib_generation);
+                Some(index)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Translates packets and puts them into outboxes.
+struct Carrier<'a> {
+    setup: &'a Setup,
+    engine: &'a Engine,
+    leases: &'a mut Leases,
+    tally: &'a mut Tally,
+    exits: Exits<'a>,
+}
+
+impl Carrier<'_> {
+    #[inline(always)]
+    fn carry(&mut self, lane: &Lane, mut mbuf: Mbuf) {
+        self.tally.established += 1;
+        self.tally.receive(self.exits.sight.counters, lane.interface, mbuf.len());
+        let fixed = self.engine.session(lane.session).fixed();
+        let neighbour = self.setup.routes.adjacencies.get(lane.adjacency);
+        let departure = u16::from(neighbour.interface);
+        let Some(interface) = self.setup.interface(departure) else {
+            return self.exits.lose(lane.interface, mbuf, DropReason::InterfaceGone);
+        };
+        let header = LinkHeader {
+            destination: neighbour.mac,
+            source: interface.mac,
+            vlan: interface.vlan,
+            ether_type: ethernet::IPV4,
+        };
+        let done = match header.vlan {
+            None => self.rewrite(lane, &mut mbuf, &fixed, |ether_type| header.untagged(ether_type)),
+            Some(vlan) => self.rewrite(lane, &mut mbuf, &fixed, |ether_type| header.tagged(vlan, ether_type)),
+        };
+        if done {
+            self.exits.send(mbuf, interface.port, departure, 0);
+        } else {
+            self.exits.lose(lane.interface, mbuf, DropReason::NoMbuf);
+        }
+    }
+
+    /// False without room for the headers, or without the prefix that a session's remote address needs.
+    #[inline(always)]
+    fn rewrite<const LINK: usize>(
+        &mut self,
+        lane: &Lane,
+        mbuf: &mut Mbuf,
+        fixed: &Fixed,
+        link: impl Fn(u16) -> [u8; LINK],
+    ) -> bool {
+        let plain = &lane.plain;
+        match lane.way {
+            Way::SixToFour => {
+                let identification = self.leases.next(fixed.external, fixed.remote, plain.protocol);
+                let (to, link) = (outside(fixed), link(ethernet::IPV4));
+                mbuf.with_frame(|frame| plain_six_to_four(frame, plain, &link, &to, identification))
+            }
+            Way::FourToFour => {
+                let (to, link) = (outside(fixed), link(ethernet::IPV4));
+                mbuf.with_frame(|frame| plain_four_to_four(frame, plain, &link, &to))
+            }
+            Way::Inbound if inside_family(fixed) == Family::V4 => {
+                let (to, link) = (inside(fixed, fixed.remote, fixed.inside as u32), link(ethernet::IPV4));
+                mbuf.with_frame(|frame| plain_four_to_four(frame, plain, &link, &to))
+            }
+            Way::Inbound => {
+                let Some(prefix) = self.setup.nat.prefix64(fixed.prefix64) else { return false };
+                let to = inside(fixed, prefix.embed(fixed.remote), fixed.inside);
+                let link = link(ethernet::IPV6);
+                mbuf.with_frame(|frame| plain_four_to_six(frame, plain, &link, &to))
+            }
+        }
+    }
+}
+
+/// What an outbound packet becomes.
+#[inline(always)]
+fn outside(fixed: &Fixed) -> Ends<u32> {
+    Ends {
+        source: fixed.external,
+        destination: fixed.remote,
+        source_port: fixed.external_port,
+        destination_port: fixed.remote_port,
+        delta: Delta::from_raw(fixed.delta),
+    }
+}
+
+/// What an inbound packet becomes.
+#[inline(always)]
+fn inside<A>(fixed: &Fixed, source: A, destination: A) -> Ends<A> {
+    Ends {
+        source,
+        destination,
+        source_port: fixed.remote_port,
+        destination_port: fixed.inside_port,
+        delta: Delta::from_raw(fixed.delta).inverse(),
+    }
+}
