@@ -17,7 +17,7 @@ use sluice_dataplane::worker::{Idle, Links, Order, Outbox, Parts, Receive, Sight
 use sluice_dpdk::{
     Burst, Device, Eal, Mempool, MempoolConfig, Port, PortConfig, RegisteredThread, RxQueue, TxQueue,
 };
-use sluice_nat::{Direction, Kind, WorkerId};
+use sluice_nat::{Direction, WorkerId};
 use sluice_shm::snapshot::{InterfaceSpec, MssClamp, RouteSpec, Snapshot, Via};
 use sluice_shm::{DataplaneRegion, Lock, RunDir};
 
@@ -221,21 +221,42 @@ impl Bench {
         }
         cycles
     }
+}
 
-    /// The driver's share: the same without a worker.
-    pub fn driver(&mut self, direction: Direction) -> u64 {
-        let (input, output) = match direction {
-            Direction::Outbound => (0, 1),
-            Direction::Inbound => (1, 0),
-        };
-        let _ = output;
-        for burst in &mut self.spare {
-            if burst.is_empty() {
-                assert_eq!(self.pool.alloc_bulk(burst, 32), 32);
-            }
-            assert_eq!(self.outside[input].feed.tx(burst), 32);
-        }
-        let _ = Kind::Nat64;
-        0
+/// The driver alone: a burst is taken from one ring and put into another.
+pub fn driver(eal: &Eal, rounds: usize) -> Vec<u64> {
+    let _registered = RegisteredThread::new().unwrap();
+    let pool = Mempool::new("driver", &MempoolConfig { count: 4095, ..MempoolConfig::default() }).unwrap();
+    let config = PortConfig { rx_queues: 2, tx_queues: 2, ..PortConfig::default() };
+    let mut ports = vec![];
+    for port in 0..2u16 {
+        let device = Device::parse(&format!("ring:d{port}")).unwrap();
+        let mut attached = Port::attach(eal, &device, 1000 + port).unwrap();
+        ports.push(attached.configure(&config, &pool).unwrap());
     }
+    let (mut b_rx, mut b_tx) = ports.pop().unwrap();
+    let (mut a_rx, mut a_tx) = ports.pop().unwrap();
+    let mut spare: Vec<Burst<32>> = (0..ROUND / 32).map(|_| Burst::new()).collect();
+    for burst in &mut spare {
+        pool.alloc_bulk(burst, 32);
+    }
+    let mut times = vec![];
+    for _ in 0..rounds {
+        for burst in &mut spare {
+            assert_eq!(a_tx[0].tx(burst), 32);
+        }
+        let before = crate::hardware::cycles();
+        loop {
+            let mut burst = Burst::<32>::new();
+            if a_rx[0].rx(&mut burst) == 0 {
+                break;
+            }
+            b_tx[1].tx(&mut burst);
+        }
+        times.push(crate::hardware::cycles() - before);
+        for burst in &mut spare {
+            assert_eq!(b_rx[1].rx(burst), 32);
+        }
+    }
+    times
 }

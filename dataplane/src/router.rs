@@ -38,10 +38,10 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// The generation as sessions cache it.
+    /// The present generation.
     #[inline]
-    pub fn generation(&self) -> u16 {
-        self.generation.load(Ordering::Acquire) as u16
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
     }
 }
 

@@ -7,6 +7,9 @@ fn main() {
     let eal = Eal::init(&EalArgs { memory_mb: 512, ..EalArgs::default() }).unwrap();
     let only = std::env::args().nth(1).map(|n| n.parse::<u32>().unwrap());
     let rounds = std::env::args().nth(2).map_or(2000, |n| n.parse::<usize>().unwrap());
+    let mut all = sluice_benches::worker::driver(&eal, 5000);
+    all.sort_unstable();
+    println!("driver {:.1}", all[all.len() / 2] as f64 / 512.0);
     for sessions in [1024u32, 65536, 1 << 20] {
         if only.is_some_and(|o| o != sessions) {
             continue;

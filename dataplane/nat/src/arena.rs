@@ -9,14 +9,20 @@ mod sealed {
     pub(crate) trait Zeroed {}
 }
 
+/// A bucket of an index, a cache line.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Bucket(pub(crate) [u64; 8]);
+
+impl sealed::Zeroed for Bucket {}
 impl sealed::Zeroed for AtomicU8 {}
 impl sealed::Zeroed for AtomicU32 {}
 impl sealed::Zeroed for AtomicU64 {}
 
-/// An array of zeroed atomics. `vec![]` would write each of them; this asks the system for pages that are zero already.
+/// An array of zeroes. `vec![]` would write each of them; this asks the system for pages that are zero already.
 pub(crate) fn zeroed<T: sealed::Zeroed>(len: usize) -> Box<[T]> {
     let memory = Box::<[T]>::new_zeroed_slice(len);
-    // SAFETY: `Zeroed` is sealed in this module and implemented only for atomic integers, for which zero bytes are a value.
+    // SAFETY: `Zeroed` is sealed in this module and implemented only for integers, for which zero bytes are a value.
     unsafe { memory.assume_init() }
 }
 
@@ -27,15 +33,24 @@ const HUGE_WORTH: usize = 4 << 20;
 /// TLB at every step otherwise. A wish, not a need; small tables keep small pages.
 pub(crate) fn wish_huge_pages<T>(table: &mut Vec<T>) {
     let bytes = table.capacity() * size_of::<T>();
+    wish_huge(table.as_mut_ptr() as usize, bytes);
+}
+
+/// As [`wish_huge_pages`], for an array that has its length.
+pub(crate) fn wish_huge_pages_boxed<T>(table: &mut [T]) {
+    wish_huge(table.as_mut_ptr() as usize, size_of_val(table));
+}
+
+fn wish_huge(address: usize, bytes: usize) {
     if bytes < HUGE_WORTH {
         return;
     }
     #[cfg(target_os = "linux")]
     {
         const PAGE: usize = 4096;
-        let start = (table.as_mut_ptr() as usize).next_multiple_of(PAGE);
-        let end = (table.as_mut_ptr() as usize + bytes) & !(PAGE - 1);
-        // SAFETY: the range lies within one allocation of ours, and this advice changes neither content nor access rights.
+        let start = address.next_multiple_of(PAGE);
+        let end = (address + bytes) & !(PAGE - 1);
+        // SAFETY: the range lies within one allocation of the callers', and this advice changes neither content nor access rights.
         unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
     }
 }

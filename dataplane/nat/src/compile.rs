@@ -51,8 +51,26 @@ impl Shared {
             Sources::V4(set) => set.ranges(),
             _ => &[],
         });
+        let ours: Vec<&Rule> =
+            rules.iter().filter(|rule| rule.kind_realm.kind() == Some(Kind::Nat44)).collect();
+        let uniform = |first: &&Rule| {
+            ours.iter().all(|rule| rule.kind_realm == first.kind_realm && rule.interfaces.is_empty())
+        };
+        // Without rules any realm will do, for there are no sources.
+        let nat44_uniform = match ours.first() {
+            None => Some(KindRealm::new(Kind::Nat44, 0)),
+            Some(first) => Some(first.kind_realm).filter(|_| uniform(first)),
+        };
+        let all = ours.iter().any(|rule| matches!(rule.sources, Sources::All));
+        let nat44_sources = if all {
+            RangeSet::new(vec![(0, u32::MAX)])
+        } else {
+            RangeSet::new(nat44.clone().copied().collect())
+        };
         let mut config = Config {
             generation,
+            nat44_sources,
+            nat44_uniform,
             limits: spec.limits,
             timers: spec.timers,
             subscriber_mask: u128::MAX << (128 - spec.limits.ipv6_prefix_length),
@@ -286,6 +304,7 @@ fn add_prefix(prefixes: &mut Vec<PrefixEntry>, prefix: Prefix64, rule: &Rule) {
             realm,
             interfaces: rule.interfaces.clone(),
             any_remote: rule.any_remote,
+            mask: u128::MAX << (128 - prefix.len()),
         }),
     }
 }

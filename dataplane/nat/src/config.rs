@@ -24,6 +24,17 @@ pub enum Outbound {
     Drop(DropReason),
 }
 
+/// Whose session a packet is, if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Candidate {
+    /// One that is looked up from inside.
+    Outbound(KindRealm),
+    /// One that is looked up from outside.
+    Inbound,
+    /// It cannot be told without looking closer.
+    Unknown,
+}
+
 /// A compiled rule.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
@@ -73,6 +84,8 @@ pub(crate) struct PrefixEntry {
     pub(crate) realm: u8,
     pub(crate) interfaces: Vec<u16>,
     pub(crate) any_remote: bool,
+    /// Bits of an address that the prefix has.
+    pub(crate) mask: u128,
 }
 
 /// A compiled pool.
@@ -137,6 +150,10 @@ pub struct Config {
     pub(crate) rules: Vec<Rule>,
     /// Sources of all NAT44 rules that list some.
     pub(crate) nat44_inside: RangeSet<u32>,
+    /// Sources of all NAT44 rules, and the kind and realm of all of them; none if rules differ in realm, or look at the
+    /// interface.
+    pub(crate) nat44_sources: RangeSet<u32>,
+    pub(crate) nat44_uniform: Option<KindRealm>,
     pub(crate) pools: Vec<Pool>,
     /// Pool addresses, sorted.
     pub(crate) spans: Vec<Span>,
@@ -236,6 +253,50 @@ impl Config {
             }
         }
         Outbound::Native
+    }
+
+    /// Kind, prefix and IPv4 destination of the session that an IPv6 packet is of, if there is one. A session stands only as
+    /// long as its packets would be translated, so that nothing but its identity is looked at here; [`Config::outbound_v6`]
+    /// judges those that have none. None too for a destination that a session knows in another form (ADDR-10).
+    #[inline(always)]
+    pub fn candidate_v6(&self, destination: u128, interface: u16) -> Option<(KindRealm, u8, u32)> {
+        let entry = self.prefixes.iter().find(|entry| {
+            (destination ^ entry.prefix.address()) & entry.mask == 0
+                && (entry.interfaces.is_empty() || entry.interfaces.contains(&interface))
+        })?;
+        let remote = if entry.prefix.len() == 96 {
+            destination as u32
+        } else {
+            entry.prefix.extract(destination).ok().filter(|&to| entry.prefix.embed(to) == destination)?
+        };
+        Some((KindRealm::new(Kind::Nat64, entry.realm), entry.id, remote))
+    }
+
+    /// Whose session an IPv4 packet is, if there is one; [`Config::outbound_v4`] judges those that have none.
+    #[inline(always)]
+    pub fn candidate_v4(&self, source: u32, destination: u32, interface: u16) -> Candidate {
+        let external = self.external.contains(destination);
+        match self.nat44_uniform {
+            Some(kind_realm) => match (external, self.nat44_sources.contains(source)) {
+                (true, false) => Candidate::Inbound,
+                (false, true) => Candidate::Outbound(kind_realm),
+                _ => Candidate::Unknown,
+            },
+            None => match self.outbound_v4(source, destination, interface) {
+                Outbound::Native if external => Candidate::Inbound,
+                Outbound::Translate { kind_realm, .. } if !external => Candidate::Outbound(kind_realm),
+                _ => Candidate::Unknown,
+            },
+        }
+    }
+
+    /// Whether packets of a session from inside would still be translated, as far as its addresses say: what
+    /// [`Config::outbound_v6`] and [`Config::outbound_v4`] ask of packets.
+    pub(crate) fn still_translates(&self, kind_realm: KindRealm, inside: u128, remote: u32) -> bool {
+        match kind_realm.kind() {
+            Some(Kind::Nat64) => !self.prefixes.iter().any(|entry| entry.prefix.contains(inside)),
+            _ => !self.nat44_inside.contains(remote),
+        }
     }
 
     /// Whether an address is a pool address or the external side of a static binding.

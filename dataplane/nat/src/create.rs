@@ -357,7 +357,12 @@ impl Tables {
 
 /// The well-known prefix stands for global addresses only, in both directions.
 //= conformance ADDR-13, ADDR-14, ADDR-15
-fn check_remote(config: &Config, rule: &Rule, prefix64: u8, remote: u32) -> Result<(), DropReason> {
+pub(crate) fn check_remote(
+    config: &Config,
+    rule: &Rule,
+    prefix64: u8,
+    remote: u32,
+) -> Result<(), DropReason> {
     let well_known = config.prefix64(prefix64).is_some_and(sluice_packet::Prefix64::is_well_known);
     if well_known && !rule.any_remote && !is_global_v4(remote) {
         return Err(DropReason::WellKnownPrefixNonGlobal);

@@ -3,11 +3,12 @@
 use sluice_packet::DropReason;
 
 use crate::config::Config;
+use crate::create::check_remote;
 use crate::event::{Event, Events};
 use crate::record::{Fixed, Hot, Route};
 use crate::shared::EXTENT;
 use crate::spec::Filtering;
-use crate::tables::{PERMIT, Tables};
+use crate::tables::{FROM_OUTSIDE, PERMIT, Tables};
 use crate::tcp::TcpState;
 use crate::types::{TICKS_PER_SECOND, Tick};
 
@@ -104,6 +105,13 @@ impl Tables {
         let binding = *self.bindings.get(fixed.binding);
         let Some(rule) = self.rule_of(config, &binding, fixed.prefix64, fixed.remote) else { return false };
         let hot = record.hot();
+        if check_remote(config, rule, fixed.prefix64, fixed.remote).is_err() {
+            return false;
+        }
+        let from_inside = hot.flags & FROM_OUTSIDE == 0;
+        if from_inside && !config.still_translates(fixed.kind_realm, fixed.inside, fixed.remote) {
+            return false;
+        }
         // The rule may filter by address since this session was made.
         if rule.filtering[binding.protocol.index()] == Filtering::AddressDependent
             && hot.flags & PERMIT == 0

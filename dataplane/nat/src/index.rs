@@ -13,7 +13,7 @@
 //! directions, so that moving needs no key. That beats linear probing on deletion (no tombstones) and chaining on
 //! cache lines; measured at 80 % load 5 % of the entries stand in their second bucket.
 
-use crate::arena::{equal_lanes, prefetch, wish_huge_pages};
+use crate::arena::{Bucket, equal_lanes, prefetch, wish_huge_pages_boxed, zeroed};
 
 /// Slots of a bucket.
 const SLOTS: usize = 10;
@@ -22,16 +22,11 @@ const REACH: usize = 256;
 /// Where the count of displaced entries starts in word 2, and one of it.
 const COUNT_SHIFT: u32 = 42;
 
-type Bucket = [u64; 8];
-
 /// An index. Never grows.
 #[derive(Debug)]
 pub(crate) struct Index {
-    words: Vec<u64>,
-    /// Words to skip so that buckets start on a cache line.
-    start: usize,
-    /// Even, see [`Index::other`].
-    buckets: u32,
+    /// An even number, see [`Index::other`].
+    buckets: Box<[Bucket]>,
     len: u32,
 }
 
@@ -51,11 +46,10 @@ impl Index {
     /// Room for `entries` at 80 % load.
     pub(crate) fn new(entries: u32) -> Self {
         let buckets = (u64::from(entries) / 8 + 2) & !1;
-        // Zeroed by the system, so untouched buckets cost no memory; one line more to align the first.
-        let mut words = vec![0u64; (buckets as usize + 1) * 8];
-        wish_huge_pages(&mut words);
-        let start = (64 - words.as_ptr() as usize % 64) % 64 / 8;
-        Self { words, start, buckets: buckets as u32, len: 0 }
+        // Zeroed by the system, so untouched buckets cost no memory.
+        let mut buckets = zeroed(buckets as usize);
+        wish_huge_pages_boxed(&mut buckets);
+        Self { buckets, len: 0 }
     }
 
     /// Entries.
@@ -66,12 +60,12 @@ impl Index {
 
     #[inline(always)]
     fn bucket(&self, bucket: u32) -> &Bucket {
-        &self.words[self.start..].as_chunks::<8>().0[bucket as usize]
+        &self.buckets[bucket as usize]
     }
 
     #[inline(always)]
     fn bucket_mut(&mut self, bucket: u32) -> &mut Bucket {
-        &mut self.words[self.start..].as_chunks_mut::<8>().0[bucket as usize]
+        &mut self.buckets[bucket as usize]
     }
 
     /// First bucket and tag of a hash.
@@ -79,7 +73,7 @@ impl Index {
     pub(crate) fn place(&self, hash: u64) -> Place {
         let tag = hash as u16;
         Place {
-            bucket: (((hash >> 32) * u64::from(self.buckets)) >> 32) as u32,
+            bucket: (((hash >> 32) * self.buckets.len() as u64) >> 32) as u32,
             tag: if tag == 0 { 1 } else { tag },
         }
     }
@@ -89,8 +83,8 @@ impl Index {
     #[inline(always)]
     fn other(&self, bucket: u32, tag: u16) -> u32 {
         let spread = u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let sum = ((spread * u64::from(self.buckets)) >> 32) as u32 | 1;
-        if sum >= bucket { sum - bucket } else { sum + self.buckets - bucket }
+        let sum = ((spread * self.buckets.len() as u64) >> 32) as u32 | 1;
+        if sum >= bucket { sum - bucket } else { sum + self.buckets.len() as u32 - bucket }
     }
 
     /// Asks for the line of a place.
@@ -102,7 +96,7 @@ impl Index {
     /// Asks for the line of a place's second bucket, if anything of the first stands there.
     #[inline(always)]
     pub(crate) fn prefetch_second(&self, place: Place) {
-        if self.bucket(place.bucket)[2] >> COUNT_SHIFT != 0 {
+        if self.bucket(place.bucket).0[2] >> COUNT_SHIFT != 0 {
             prefetch(self.bucket(self.other(place.bucket, place.tag)));
         }
     }
@@ -132,7 +126,7 @@ impl Index {
     /// As [`Index::find`], in the second bucket only.
     #[inline(always)]
     pub(crate) fn find_second(&self, place: Place, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
-        if self.bucket(place.bucket)[2] >> COUNT_SHIFT == 0 {
+        if self.bucket(place.bucket).0[2] >> COUNT_SHIFT == 0 {
             return None;
         }
         let second = self.bucket(self.other(place.bucket, place.tag));
@@ -146,13 +140,13 @@ impl Index {
             self.put(place.bucket, slot, place.tag, number, false);
         } else if let Some(slot) = free_slot(self.bucket(second)) {
             self.put(second, slot, place.tag, number, true);
-            self.bucket_mut(place.bucket)[2] += 1 << COUNT_SHIFT;
+            self.bucket_mut(place.bucket).0[2] += 1 << COUNT_SHIFT;
         } else {
             let Some((bucket, slot)) = self.make_room(place.bucket, second) else { return false };
             let is_second = bucket != place.bucket;
             self.put(bucket, slot, place.tag, number, is_second);
             if is_second {
-                self.bucket_mut(place.bucket)[2] += 1 << COUNT_SHIFT;
+                self.bucket_mut(place.bucket).0[2] += 1 << COUNT_SHIFT;
             }
         }
         self.len += 1;
@@ -169,7 +163,7 @@ impl Index {
                 if record(line, slot) == number {
                     clear(line, slot);
                     if bucket != place.bucket {
-                        self.bucket_mut(place.bucket)[2] -= 1 << COUNT_SHIFT;
+                        self.bucket_mut(place.bucket).0[2] -= 1 << COUNT_SHIFT;
                     }
                     self.len -= 1;
                     return true;
@@ -182,9 +176,9 @@ impl Index {
 
     fn put(&mut self, bucket: u32, slot: usize, tag: u16, number: u32, second: bool) {
         let line = self.bucket_mut(bucket);
-        line[slot / 4] |= u64::from(tag) << (slot % 4 * 16);
-        line[3 + slot / 2] |= u64::from(number) << (slot % 2 * 32);
-        line[2] |= u64::from(second) << (32 + slot);
+        line.0[slot / 4] |= u64::from(tag) << (slot % 4 * 16);
+        line.0[3 + slot / 2] |= u64::from(number) << (slot % 2 * 32);
+        line.0[2] |= u64::from(second) << (32 + slot);
     }
 
     /// Frees a slot in one of two full buckets by moving entries to their other buckets along the shortest path.
@@ -226,13 +220,13 @@ impl Index {
             let from = seen[row].0;
             let line = self.bucket_mut(from);
             let (tag, number) = (tag(line, slot), record(line, slot));
-            let was_second = line[2] >> (32 + slot) & 1 == 1;
+            let was_second = line.0[2] >> (32 + slot) & 1 == 1;
             clear(line, slot);
             self.put(to, free, tag, number, !was_second);
             if was_second {
-                self.bucket_mut(to)[2] -= 1 << COUNT_SHIFT;
+                self.bucket_mut(to).0[2] -= 1 << COUNT_SHIFT;
             } else {
-                self.bucket_mut(from)[2] += 1 << COUNT_SHIFT;
+                self.bucket_mut(from).0[2] += 1 << COUNT_SHIFT;
             }
             if row < 2 {
                 return (from, slot);
@@ -246,18 +240,18 @@ impl Index {
 
 #[inline(always)]
 fn tag(bucket: &Bucket, slot: usize) -> u16 {
-    (bucket[slot / 4] >> (slot % 4 * 16)) as u16
+    (bucket.0[slot / 4] >> (slot % 4 * 16)) as u16
 }
 
 #[inline(always)]
 fn record(bucket: &Bucket, slot: usize) -> u32 {
-    (bucket[3 + slot / 2] >> (slot % 2 * 32)) as u32
+    (bucket.0[3 + slot / 2] >> (slot % 2 * 32)) as u32
 }
 
 fn clear(bucket: &mut Bucket, slot: usize) {
-    bucket[slot / 4] &= !(0xffff << (slot % 4 * 16));
-    bucket[3 + slot / 2] &= !(0xffff_ffff << (slot % 2 * 32));
-    bucket[2] &= !(1 << (32 + slot));
+    bucket.0[slot / 4] &= !(0xffff << (slot % 4 * 16));
+    bucket.0[3 + slot / 2] &= !(0xffff_ffff << (slot % 2 * 32));
+    bucket.0[2] &= !(1 << (32 + slot));
 }
 
 fn free_slot(bucket: &Bucket) -> Option<usize> {
@@ -280,7 +274,7 @@ fn among(bucket: &Bucket, mut slots: u32, is: &mut impl FnMut(u32) -> bool) -> O
 /// Slots whose tag is `tag`, as ten bits.
 #[inline(always)]
 fn tags(bucket: &Bucket, tag: u16) -> u32 {
-    equal_lanes([bucket[0], bucket[1], bucket[2]], tag) & 0x3ff
+    equal_lanes([bucket.0[0], bucket.0[1], bucket.0[2]], tag) & 0x3ff
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 /// An address of either family.
 pub(crate) trait Address: Copy + Ord {
+    const FIRST: Self;
+    const LAST: Self;
     /// The range of a prefix; `None` if the length is too long or host bits are set.
     fn range(self, length: u8) -> Option<(Self, Self)>;
     /// The next address, unless this is the last.
@@ -11,6 +13,9 @@ pub(crate) trait Address: Copy + Ord {
 macro_rules! address {
     ($type:ty) => {
         impl Address for $type {
+            const FIRST: Self = 0;
+            const LAST: Self = <$type>::MAX;
+
             fn range(self, length: u8) -> Option<(Self, Self)> {
                 let host = match length {
                     0 => <$type>::MAX,
@@ -33,8 +38,18 @@ address!(u32);
 address!(u128);
 
 /// A set of addresses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RangeSet<A>(Vec<(A, A)>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RangeSet<A> {
+    /// From the first address to the last: most questions are answered by it alone.
+    hull: (A, A),
+    ranges: Vec<(A, A)>,
+}
+
+impl<A: Address> Default for RangeSet<A> {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
 
 impl<A: Address> RangeSet<A> {
     /// The union of ranges in any order.
@@ -49,23 +64,33 @@ impl<A: Address> RangeSet<A> {
                 _ => merged.push((first, last)),
             }
         }
-        Self(merged)
+        let hull = match (merged.first(), merged.last()) {
+            (Some(first), Some(last)) => (first.0, last.1),
+            _ => (A::LAST, A::FIRST),
+        };
+        Self { hull, ranges: merged }
     }
 
     /// Whether the set holds an address.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn contains(&self, address: A) -> bool {
+        let (first, last) = self.hull;
+        first <= address && address <= last && (self.ranges.len() == 1 || self.search(address))
+    }
+
+    #[inline(never)]
+    fn search(&self, address: A) -> bool {
         // A handful is the usual case, and a scan of one or two cache lines beats the mispredictions of a search.
-        if self.0.len() <= 8 {
-            return self.0.iter().any(|&(first, last)| first <= address && address <= last);
+        if self.ranges.len() <= 8 {
+            return self.ranges.iter().any(|&(first, last)| first <= address && address <= last);
         }
-        let after = self.0.partition_point(|&(first, _)| first <= address);
-        after > 0 && address <= self.0[after - 1].1
+        let after = self.ranges.partition_point(|&(first, _)| first <= address);
+        after > 0 && address <= self.ranges[after - 1].1
     }
 
     /// The ranges, sorted.
     pub(crate) fn ranges(&self) -> &[(A, A)] {
-        &self.0
+        &self.ranges
     }
 }
 

@@ -151,6 +151,11 @@ impl Tables {
         if (record.word(6) >> 48) as u16 != self.generation {
             self.revalidate_or_remove(config, number, now)?;
         }
+        // Most packets find that another one of the same tick has been here before. A deleted session has no timer.
+        let seen = record.word(5);
+        if seen as u32 == now.0 && (seen >> 32) as u8 == 0 && (seen >> 40) as u8 != 0 {
+            return Ok(());
+        }
         let hot = record.hot();
         if hot.tcp_state == 0 {
             //= conformance N64-UDP-06, N64-UDP-07, N64-ICMP-09

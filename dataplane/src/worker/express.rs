@@ -11,19 +11,20 @@
 //! packet always takes the general one.
 
 use sluice_dpdk::{Burst, Mbuf};
-use sluice_nat::config::Outbound;
+use sluice_nat::config::Candidate;
 use sluice_nat::{
     Direction, Engine, Fixed, InboundKey, InboundTuple, OutboundKey, OutboundTuple, Protocol, Search,
     Session, SessionIndex, Tick,
 };
 use sluice_packet::{
     Delta, DropReason, Ends, Family, Plain, ethernet, plain_four_to_four, plain_four_to_six,
-    plain_six_to_four, source_illegal_v4, source_illegal_v6, tcp,
+    plain_six_to_four, tcp,
 };
 
+use super::departure::Departures;
 use super::forward::{cache_route, cached_route, inside_family};
 use super::trace::{Seen, Tracer};
-use super::transmit::{Exits, LinkHeader};
+use super::transmit::Exits;
 use super::{BURST, Tally, Worker};
 use crate::ident::Leases;
 use crate::nexthop::{AdjacencyIndex, NextHop, State};
@@ -86,7 +87,8 @@ impl Lanes {
 impl Worker {
     /// Takes the packets of a burst that the lane is for to the outboxes. The others stay.
     pub(super) fn express(&mut self, burst: &mut Burst<BURST>, port: u16) {
-        let Self { setup, engine, tracer, leases, tally, transmit, links, sight, lanes, .. } = self;
+        let Self { setup, engine, tracer, leases, tally, transmit, links, sight, lanes, departures, .. } =
+            self;
         let (fib_generation, now) = (self.fib_generation, self.now);
         let Some(interfaces) = setup.port(port) else { return };
         let lanes = &mut lanes.0;
@@ -113,13 +115,14 @@ impl Worker {
                 Way::SixToFour | Way::FourToFour => engine.settle_outbound(&lane.outbound, &lane.search),
             };
         }
-        let mut guide = Guide { setup, engine, fib_generation, now };
+        let mut guide = Guide { setup, engine, departures, fib_generation, now };
         for lane in lanes.iter_mut() {
             if !lane.session.is_some() || !guide.shows(lane) {
                 lane.session = SessionIndex::NONE;
             }
         }
-        let mut carrier = Carrier { setup, engine, leases, tally, exits: Exits { transmit, links, sight } };
+        let mut carrier =
+            Carrier { setup, engine, departures, leases, tally, exits: Exits { transmit, links, sight } };
         let mut left = Burst::<BURST>::new();
         let mut ready = lanes.iter().filter(|lane| lane.session.is_some());
         let mut next = ready.next();
@@ -171,20 +174,14 @@ impl Gate<'_> {
     #[inline(always)]
     fn admits_v6(&self, frame: &[u8], l3: u8, lane: &mut Lane) -> bool {
         let Some((plain, source, destination)) = Plain::read_v6(frame, l3) else { return false };
-        // What belongs to the box or to a link is in no translation prefix.
         if !may_ride(&plain)
             || !plain.summed
-            || source_illegal_v6(source)
-            || destination >> 118 == 0xfe80 >> 6
             || self.follows(Family::V6, &plain, source, destination, lane.interface)
         {
             return false;
         }
-        let Outbound::Translate { kind_realm, prefix64, remote } =
-            self.setup.nat.outbound_v6(source, destination, lane.interface)
-        else {
-            return false;
-        };
+        let candidate = self.setup.nat.candidate_v6(destination, lane.interface);
+        let Some((kind_realm, prefix64, remote)) = candidate else { return false };
         let tuple = OutboundTuple {
             kind_realm,
             protocol: protocol(&plain),
@@ -194,10 +191,6 @@ impl Gate<'_> {
             remote_port: plain.destination_port,
             prefix64,
         };
-        // The session's checksum delta is for one form of the remote address in all 128 bits (ADDR-10).
-        if self.setup.nat.prefix64(prefix64).map(|prefix| prefix.embed(remote)) != Some(destination) {
-            return false;
-        }
         lane.way = Way::SixToFour;
         lane.plain = plain;
         lane.outbound = tuple.key();
@@ -209,14 +202,12 @@ impl Gate<'_> {
     fn admits_v4(&self, frame: &[u8], l3: u8, lane: &mut Lane) -> bool {
         let Some((plain, source, destination)) = Plain::read_v4(frame, l3) else { return false };
         if !may_ride(&plain)
-            || source_illegal_v4(source)
             || self.follows(Family::V4, &plain, source.into(), destination.into(), lane.interface)
         {
             return false;
         }
-        let external = self.setup.nat.is_external(destination);
-        match self.setup.nat.outbound_v4(source, destination, lane.interface) {
-            Outbound::Native if external => {
+        match self.setup.nat.candidate_v4(source, destination, lane.interface) {
+            Candidate::Inbound => {
                 let tuple = InboundTuple {
                     protocol: protocol(&plain),
                     external: destination,
@@ -230,17 +221,15 @@ impl Gate<'_> {
                 lane.search = self.engine.search_inbound(&tuple.key());
                 true
             }
-            Outbound::Translate { kind_realm, prefix64, remote }
-                if !external && !self.setup.is_local_v4(destination) =>
-            {
+            Candidate::Outbound(kind_realm) => {
                 let tuple = OutboundTuple {
                     kind_realm,
                     protocol: protocol(&plain),
                     inside: u128::from(source),
                     inside_port: plain.source_port,
-                    remote,
+                    remote: destination,
                     remote_port: plain.destination_port,
-                    prefix64,
+                    prefix64: 0,
                 };
                 lane.way = Way::FourToFour;
                 lane.plain = plain;
@@ -248,7 +237,7 @@ impl Gate<'_> {
                 lane.search = self.engine.search_outbound(&tuple.key());
                 true
             }
-            _ => false,
+            Candidate::Unknown => false,
         }
     }
 }
@@ -287,6 +276,7 @@ fn protocol(plain: &Plain) -> Protocol {
 struct Guide<'a> {
     setup: &'a Setup,
     engine: &'a mut Engine,
+    departures: &'a mut Departures,
     fib_generation: u16,
     now: Tick,
 }
@@ -296,33 +286,32 @@ impl Guide<'_> {
     #[inline(always)]
     fn shows(&mut self, lane: &mut Lane) -> bool {
         let session = self.engine.session(lane.session);
-        let fixed = session.fixed();
         let direction = lane.way.direction();
         let cached = cached_route(session, direction, self.fib_generation);
-        let Some(adjacency) = cached.or_else(|| self.find(session, &fixed, direction)) else { return false };
+        let Some(adjacency) = cached.or_else(|| self.find(session, direction)) else { return false };
         lane.adjacency = adjacency;
         let header = match lane.way {
-            Way::SixToFour | Way::FourToFour if self.setup.nat.is_external(fixed.remote) => return false,
             Way::SixToFour | Way::FourToFour => 20,
-            Way::Inbound if inside_family(&fixed) == Family::V4 => 20,
+            Way::Inbound if inside_family(&session.fixed()) == Family::V4 => 20,
             Way::Inbound if lane.plain.summed => 40,
             Way::Inbound => return false,
         };
-        let neighbour = self.setup.routes.adjacencies.get(adjacency);
-        let mtu = self.setup.interface(u16::from(neighbour.interface)).map_or(0, |interface| interface.mtu);
-        if neighbour.state != State::Resolved || lane.plain.payload + header > mtu {
+        let Some(departure) = self.departures.get(adjacency, self.setup) else { return false };
+        if lane.plain.payload + header > departure.mtu {
             return false;
         }
         self.engine.established(lane.session, direction, lane.plain.tcp_flags, self.now).is_ok()
     }
 
-    /// Caches the next hop of a session for which the present tables have none yet, if it is there.
+    /// Caches the next hop of a session for which the present tables have none yet, if it is there. None for packets to
+    /// external addresses of our own, which have no next hop.
     #[inline(never)]
-    fn find(&self, session: &Session, fixed: &Fixed, direction: Direction) -> Option<AdjacencyIndex> {
-        let routes = &self.setup.routes;
+    fn find(&self, session: &Session, direction: Direction) -> Option<AdjacencyIndex> {
+        let (routes, fixed) = (&self.setup.routes, session.fixed());
         let target = match direction {
+            Direction::Outbound if self.setup.nat.is_external(fixed.remote) => None,
             Direction::Outbound => routes.fib4.lookup(fixed.remote),
-            Direction::Inbound if inside_family(fixed) == Family::V6 => routes.fib6.lookup(fixed.inside),
+            Direction::Inbound if inside_family(&fixed) == Family::V6 => routes.fib6.lookup(fixed.inside),
             Direction::Inbound => routes.fib4.lookup(fixed.inside as u32),
         };
         match target.map(NextHop::from_target) {
@@ -339,6 +328,7 @@ impl Guide<'_> {
 struct Carrier<'a> {
     setup: &'a Setup,
     engine: &'a Engine,
+    departures: &'a mut Departures,
     leases: &'a mut Leases,
     tally: &'a mut Tally,
     exits: Exits<'a>,
@@ -350,23 +340,17 @@ impl Carrier<'_> {
         self.tally.established += 1;
         self.tally.receive(self.exits.sight.counters, lane.interface, mbuf.len());
         let fixed = self.engine.session(lane.session).fixed();
-        let neighbour = self.setup.routes.adjacencies.get(lane.adjacency);
-        let departure = u16::from(neighbour.interface);
-        let Some(interface) = self.setup.interface(departure) else {
-            return self.exits.lose(lane.interface, mbuf, DropReason::InterfaceGone);
+        let Some(&departure) = self.departures.get(lane.adjacency, self.setup) else {
+            return self.exits.lose(lane.interface, mbuf, DropReason::NeighbourUnresolved);
         };
-        let header = LinkHeader {
-            destination: neighbour.mac,
-            source: interface.mac,
-            vlan: interface.vlan,
-            ether_type: ethernet::IPV4,
-        };
-        let done = match header.vlan {
-            None => self.rewrite(lane, &mut mbuf, &fixed, |ether_type| header.untagged(ether_type)),
-            Some(vlan) => self.rewrite(lane, &mut mbuf, &fixed, |ether_type| header.tagged(vlan, ether_type)),
+        let done = match departure.vlan {
+            None => self.rewrite(lane, &mut mbuf, &fixed, |ether_type| departure.untagged(ether_type)),
+            Some(vlan) => {
+                self.rewrite(lane, &mut mbuf, &fixed, |ether_type| departure.tagged(vlan, ether_type))
+            }
         };
         if done {
-            self.exits.send(mbuf, interface.port, departure, 0);
+            self.exits.send(mbuf, departure.port, departure.interface, 0);
         } else {
             self.exits.lose(lane.interface, mbuf, DropReason::NoMbuf);
         }

@@ -13,6 +13,7 @@
 mod batch;
 mod clamp;
 mod classify;
+mod departure;
 mod error;
 mod events;
 mod express;
@@ -219,6 +220,7 @@ pub struct Worker {
     longest_ns: u64,
     scratch: Scratch,
     lanes: express::Lanes,
+    departures: departure::Departures,
     misses_left: usize,
     /// Rounds of the poll loop.
     loops: u32,
@@ -275,7 +277,7 @@ impl Worker {
         let now = parts.clock.tick();
         Self {
             id: parts.id,
-            fib_generation: parts.setup.routes.generation(),
+            fib_generation: parts.setup.routes.generation() as u16,
             bucket: report::Bucket::new(parts.setup.icmp_errors_per_second, now),
             police: report::Bucket::new(PUNTS_PER_SECOND, now),
             setup: parts.setup,
@@ -302,6 +304,7 @@ impl Worker {
             longest_ns: 0,
             scratch: Scratch::new(),
             lanes: express::Lanes::new(),
+            departures: departure::Departures::new(),
             misses_left: 0,
             loops: 0,
             flush_from: None,
@@ -333,7 +336,9 @@ impl Worker {
         self.longest_ns = self.longest_ns.max(began.saturating_sub(self.began_ns) * u64::from(self.was_busy));
         self.began_ns = began;
         self.now = self.clock.tick_at(began);
-        self.fib_generation = self.setup.routes.generation();
+        let generation = self.setup.routes.generation();
+        self.fib_generation = generation as u16;
+        self.departures.follow(generation);
         self.misses_left = MISS_BUDGET;
 
         // Before new packets come: those that have waited are the older ones of their flows.
