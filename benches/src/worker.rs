@@ -186,6 +186,15 @@ impl Bench {
         }
     }
 
+    /// Cycles of a loop without packets.
+    pub fn empty(&mut self) -> f64 {
+        let before = crate::hardware::cycles();
+        for _ in 0..1000 {
+            self.worker.turn(&self.registered);
+        }
+        (crate::hardware::cycles() - before) as f64 / 1000.0
+    }
+
     /// Fills the input and returns the cycles for [`ROUND`] packets.
     pub fn round(&mut self, direction: Direction) -> u64 {
         let sessions = self.population.sessions();

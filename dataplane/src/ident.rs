@@ -19,8 +19,9 @@ pub struct Identifications {
 impl Identifications {
     /// Counters that start at values derived from a secret.
     pub fn new(key: u64) -> Arc<Self> {
-        let counters =
-            (0..BUCKETS as u64).map(|n| AtomicU32::new(mix(n ^ key.rotate_left(17), key) as u32)).collect();
+        let counters = (0..BUCKETS as u64)
+            .map(|n| AtomicU32::new(mix(n ^ key.rotate_left(17), key) as u32 / RUN * RUN))
+            .collect();
         Arc::new(Self { counters, key })
     }
 }
@@ -29,29 +30,33 @@ impl Identifications {
 #[derive(Debug)]
 pub struct Leases {
     shared: Arc<Identifications>,
-    /// Next value and how many are left of the run.
-    leases: Vec<(u16, u8)>,
+    /// Next values. Runs begin at multiples of their length: a next value that is one is the end of a run.
+    leases: Box<[u16; BUCKETS]>,
 }
 
 impl Leases {
     /// No run leased yet.
     pub fn new(shared: Arc<Identifications>) -> Self {
-        Self { shared, leases: vec![(0, 0); BUCKETS] }
+        Self { shared, leases: Box::new([0; BUCKETS]) }
     }
 
     /// The next identification for a packet. Values of one (source, destination, protocol) repeat after 65,536 packets
     /// on one worker, and never earlier than 65,536 leases of the bucket allow.
-    #[inline]
+    #[inline(always)]
     pub fn next(&mut self, source: u32, destination: u32, protocol: u8) -> u16 {
         let pair = u64::from(source) << 32 | u64::from(destination);
         let bucket = mix(pair, self.shared.key ^ u64::from(protocol)) as usize % BUCKETS;
-        let lease = &mut self.leases[bucket];
-        if lease.1 == 0 {
-            *lease = (self.shared.counters[bucket].fetch_add(RUN, Ordering::Relaxed) as u16, RUN as u8);
+        let mut value = self.leases[bucket];
+        if u32::from(value).is_multiple_of(RUN) {
+            value = self.lease(bucket);
         }
-        let value = lease.0;
-        *lease = (value.wrapping_add(1), lease.1 - 1);
+        self.leases[bucket] = value.wrapping_add(1);
         value
+    }
+
+    #[cold]
+    fn lease(&self, bucket: usize) -> u16 {
+        self.shared.counters[bucket].fetch_add(RUN, Ordering::Relaxed) as u16
     }
 }
 

@@ -25,6 +25,7 @@ fn main() {
         }
         for kind in [Kind::Nat64, Kind::Nat44] {
             let mut bench = Bench::new(&eal, Population::new(kind, sessions).unwrap());
+            println!("empty loop {:.1} {:.1}", bench.empty(), bench.empty());
             for direction in [Direction::Outbound, Direction::Inbound] {
                 bench.warm_up(direction);
                 let mut all: Vec<u64> = (0..rounds).map(|_| bench.round(direction)).collect();

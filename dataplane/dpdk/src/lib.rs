@@ -7,6 +7,7 @@
 //! | [`mempool`], [`mbuf`], [`burst`] | where packets live: [`Mempool`] → [`Mbuf`] → [`Burst`] |
 //! | [`device`] | what the configuration calls a port: [`Device`] |
 //! | [`port`], [`queue`] | [`Port`] is control, [`RxQueue`] and [`TxQueue`] are the packet path, one owner each |
+//! | [`cycles`] | the time stamp counter |
 //! | [`rss`] | hash functions and the Toeplitz hash in software |
 //! | [`error`], [`log`] | errors that say what to do, with what the driver logged |
 //!
@@ -15,6 +16,7 @@
 //! rings as raw pointers.
 
 pub mod burst;
+pub mod cycles;
 pub mod device;
 pub mod eal;
 pub mod error;
@@ -27,6 +29,7 @@ pub mod rss;
 pub mod thread;
 
 pub use burst::Burst;
+pub use cycles::cycles;
 pub use device::{Device, DeviceError};
 pub use eal::{Eal, EalArgs, Hugepages, LogLevel};
 pub use error::Error;

@@ -56,10 +56,24 @@ impl<T: Borrow<[u8; 20]>> Header<T> {
         !checksum::fold(self.sum() - removed + added)
     }
 
-    /// Whether the checksum of a header without options is right.
+    /// As [`Header::checksum_with`], for a header whose checksum is right: nothing is read but what changes.
+    #[inline(always)]
+    pub fn checksum_after(&self, ttl: u8, source: u32, destination: u32) -> u16 {
+        let removed = u64::from(!self.checksum())
+            + u64::from(!(u16::from(self.ttl()) << 8))
+            + u64::from(!self.source())
+            + u64::from(!self.destination());
+        let added = (u64::from(ttl) << 8) + u64::from(source) + u64::from(destination);
+        !checksum::fold(removed + added)
+    }
+
+    /// Whether the checksum of a header without options is right. In whatever order the bytes of a word are added up, the
+    /// sum of a right header is all ones (RFC 1071, 2B).
     #[inline(always)]
     pub fn verifies(&self) -> bool {
-        checksum::fold(self.sum()) == 0xffff
+        let (words, _) = self.bytes().as_chunks::<4>();
+        let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+        checksum::fold(sum) == 0xffff
     }
 
     /// Sum of all words.

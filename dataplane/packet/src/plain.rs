@@ -223,7 +223,7 @@ pub fn plain_four_to_four<const LINK: usize>(
     let ttl = plain.hop_limit - 1;
     let rewrite = |place: &mut [u8; 20]| {
         let mut header = ipv4::Header::of_mut(place);
-        let checksum = header.checksum_with(ttl, to.source, to.destination);
+        let checksum = header.checksum_after(ttl, to.source, to.destination);
         header.set_ttl(ttl);
         header.set_source(to.source);
         header.set_destination(to.destination);

@@ -117,6 +117,30 @@ counters! {
     BusyLoops = "busy_loops" counter,
     /// Longest round of the poll loop in nanoseconds, of the last second.
     LongestLoopNs = "longest_loop_ns" gauge,
+    /// Time stamp counter cycles in a microsecond; 0 until it is known.
+    CyclesPerMicrosecond = "cycles_per_microsecond" gauge,
+    /// Cycles in rounds that had a packet.
+    CyclesBusy = "cycles_busy" counter,
+    /// Cycles in rounds that had none.
+    CyclesIdle = "cycles_idle" counter,
+    /// Packets of the rounds that were looked at closely: one busy round of sixteen.
+    SampledPackets = "sampled_packets" counter,
+    /// Cycles of those rounds in taking packets from drivers.
+    CyclesReceive = "cycles_receive" counter,
+    /// Cycles of those rounds in reading headers and hashing.
+    CyclesParse = "cycles_parse" counter,
+    /// Cycles of those rounds in finding sessions.
+    CyclesLookUp = "cycles_look_up" counter,
+    /// Cycles of those rounds in next hops, sizes and session state.
+    CyclesRoute = "cycles_route" counter,
+    /// Cycles of those rounds in rewriting packets.
+    CyclesTranslate = "cycles_translate" counter,
+    /// Cycles of those rounds in giving packets to drivers.
+    CyclesTransmit = "cycles_transmit" counter,
+    /// Cycles of those rounds in packets that take the general stages: new sessions, errors, whatever is not plain.
+    CyclesGeneral = "cycles_general" counter,
+    /// Cycles of those rounds in timers, orders, hand-off and counting.
+    CyclesUpkeep = "cycles_upkeep" counter,
     /// Generation of the configuration that the thread works with.
     Generation = "generation" gauge,
 }

@@ -23,6 +23,7 @@ use sluice_packet::{
 
 use super::departure::Departures;
 use super::forward::{cache_route, cached_route, inside_family};
+use super::stages::Stage;
 use super::trace::{Seen, Tracer};
 use super::transmit::Exits;
 use super::{BURST, Tally, Worker};
@@ -85,17 +86,30 @@ impl Lanes {
 }
 
 impl Worker {
-    /// Takes the packets of a burst that the lane is for to the outboxes. The others stay.
-    pub(super) fn express(&mut self, burst: &mut Burst<BURST>, port: u16) {
-        let Self { setup, engine, tracer, leases, tally, transmit, links, sight, lanes, departures, .. } =
-            self;
+    /// Takes the packets of a burst that the lane is for to the outboxes. The others stay. Returns how many bytes came in.
+    pub(super) fn express(&mut self, burst: &mut Burst<BURST>, port: u16) -> u64 {
+        let Self {
+            setup,
+            engine,
+            tracer,
+            leases,
+            tally,
+            transmit,
+            links,
+            sight,
+            lanes,
+            departures,
+            stages,
+            ..
+        } = self;
         let (fib_generation, now) = (self.fib_generation, self.now);
-        let Some(interfaces) = setup.port(port) else { return };
+        let Some(interfaces) = setup.port(port) else { return 0 };
         let lanes = &mut lanes.0;
 
         let gate = Gate { setup, interfaces, engine, tracer };
-        let mut count = 0;
+        let (mut count, mut bytes) = (0, 0);
         for (position, mbuf) in burst.iter().enumerate() {
+            bytes += mbuf.len() as u64;
             let lane = &mut lanes[count];
             if gate.admits(mbuf, lane) {
                 lane.position = position as u8;
@@ -103,6 +117,7 @@ impl Worker {
             }
         }
         let lanes = &mut lanes[..count];
+        stages.charge(Stage::Parse);
         for lane in lanes.iter_mut() {
             match lane.way {
                 Way::Inbound => engine.scan_inbound(&mut lane.search),
@@ -115,12 +130,14 @@ impl Worker {
                 Way::SixToFour | Way::FourToFour => engine.settle_outbound(&lane.outbound, &lane.search),
             };
         }
+        stages.charge(Stage::LookUp);
         let mut guide = Guide { setup, engine, departures, fib_generation, now };
         for lane in lanes.iter_mut() {
             if !lane.session.is_some() || !guide.shows(lane) {
                 lane.session = SessionIndex::NONE;
             }
         }
+        stages.charge(Stage::Route);
         let mut carrier =
             Carrier { setup, engine, departures, leases, tally, exits: Exits { transmit, links, sight } };
         let mut left = Burst::<BURST>::new();
@@ -138,7 +155,11 @@ impl Worker {
                 }
             }
         }
-        *burst = left;
+        if !left.is_empty() {
+            *burst = left;
+        }
+        stages.charge(Stage::Translate);
+        bytes
     }
 }
 

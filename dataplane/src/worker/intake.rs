@@ -5,6 +5,7 @@ use sluice_packet::{DropReason, Link, PuntReason, ethernet, parse};
 use sluice_shm::{Counter, Stage};
 
 use super::batch::{NO_TRACE, Packet};
+use super::stages::Stage as Charge;
 use super::trace::Seen;
 use super::{BURST, Worker};
 
@@ -20,13 +21,15 @@ impl Worker {
         let port = receive.port;
         let packets = receive.queue.rx(&mut burst);
         if packets == 0 {
+            self.stages.charge(Charge::Receive);
             return 0;
         }
         for mbuf in burst.iter() {
             mbuf.prefetch();
         }
-        let bytes: u64 = burst.iter().map(|mbuf| mbuf.len() as u64).sum();
-        self.express(&mut burst, port);
+        self.stages.charge(Charge::Receive);
+        self.stages.count(packets);
+        let bytes = self.express(&mut burst, port);
         if !burst.is_empty() {
             let mut batch = std::mem::take(&mut self.scratch.batch);
             for mbuf in burst.drain() {
@@ -34,6 +37,7 @@ impl Worker {
             }
             self.process(&mut batch);
             self.scratch.batch = batch;
+            self.stages.charge(Charge::General);
         }
         let counters = self.sight.counters;
         counters.add(Counter::RxPackets, packets as u64);

@@ -27,6 +27,7 @@ mod probe;
 mod report;
 mod resolve;
 mod session;
+mod stages;
 mod trace;
 mod transmit;
 
@@ -34,16 +35,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rtrb::{Consumer, Producer};
-use sluice_dpdk::{Mempool, RegisteredThread, RxQueue};
+use sluice_dpdk::{Mempool, RegisteredThread, RxQueue, cycles};
 use sluice_nat::{Engine, Fixed, InboundTuple, OutboundTuple, SessionIndex, Shared, Tick, WorkerId};
 use sluice_packet::DropReason;
 use sluice_shm::{Counter, Notice, Producer as SharedProducer, TraceFilter, TraceRecord, WorkerCounters};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Interpolator};
 use crate::ident::Leases;
 use crate::parcel::{Injection, Parcel, Punt};
 use crate::setup::Setup;
 pub use idle::Idle;
+use stages::Stage;
 pub use transmit::Outbox;
 
 /// Packets a burst.
@@ -212,6 +214,10 @@ pub struct Worker {
     /// Whether the neighbour that a packet was last found to lack has been asked for.
     asked: bool,
     tally: Tally,
+    /// Time, and where it went.
+    time: Interpolator,
+    stages: stages::Stages,
+    began_cycles: u64,
     /// When the loop under way began, whether the one before had packets, and the longest that had, since last published.
     began_ns: u64,
     /// Tick at which the longest loop was published last.
@@ -224,6 +230,9 @@ pub struct Worker {
     misses_left: usize,
     /// Rounds of the poll loop.
     loops: u32,
+    /// Tick in which timers were last looked at, and whether more is due in it.
+    kept: Tick,
+    upkeep_due: bool,
     /// Next record that a flush looks at.
     flush_from: Option<usize>,
     iterations: Arc<AtomicU32>,
@@ -298,7 +307,10 @@ impl Worker {
             retrying: None,
             asked: false,
             tally: Tally::default(),
-            began_ns: 0,
+            time: Interpolator::default(),
+            stages: stages::Stages::new(),
+            began_cycles: cycles(),
+            began_ns: parts.clock.now_ns(),
             published: now,
             was_busy: false,
             longest_ns: 0,
@@ -307,6 +319,8 @@ impl Worker {
             departures: departure::Departures::new(),
             misses_left: 0,
             loops: 0,
+            kept: now,
+            upkeep_due: true,
             flush_from: None,
             iterations: parts.iterations,
         }
@@ -332,10 +346,7 @@ impl Worker {
         if !self.take_orders() {
             return None;
         }
-        let began = self.clock.now_ns();
-        self.longest_ns = self.longest_ns.max(began.saturating_sub(self.began_ns) * u64::from(self.was_busy));
-        self.began_ns = began;
-        self.now = self.clock.tick_at(began);
+        self.begin_loop();
         let generation = self.setup.routes.generation();
         self.fib_generation = generation as u16;
         self.departures.follow(generation);
@@ -344,6 +355,7 @@ impl Worker {
         // Before new packets come: those that have waited are the older ones of their flows.
         self.look_after_held();
         let mut packets = 0;
+        self.stages.charge(Stage::Upkeep);
         for queue in 0..self.receive.len() {
             packets += self.receive_burst(queue);
         }
@@ -351,22 +363,44 @@ impl Worker {
             packets += self.accept_all(worker);
         }
         packets += self.inject();
-        self.expire();
+        if self.now != self.kept || self.upkeep_due {
+            self.expire();
+        }
         if let Some(from) = self.flush_from {
             self.flush_sessions(from);
         }
+        self.stages.charge(Stage::Upkeep);
         self.flush();
+        self.stages.charge(Stage::Transmit);
         self.tally.settle(self.sight.counters);
 
         self.was_busy = packets > 0;
         if packets > 0 {
             self.sight.counters.add(Counter::BusyLoops, 1);
         }
+        self.stages.end(self.was_busy, self.sight.counters);
         if self.loops & 0x3ff == 1 || packets == 0 && self.loops & 0x3f == 1 {
             self.publish_gauges();
         }
         self.sight.counters.add(Counter::Loops, 1);
         Some(packets)
+    }
+
+    /// Reads the clock, and charges the loop before.
+    #[inline]
+    fn begin_loop(&mut self) {
+        let cycles = cycles();
+        let now_ns = self.time.at(cycles);
+        let (spent, taken) = (cycles.wrapping_sub(self.began_cycles), now_ns.saturating_sub(self.began_ns));
+        if self.was_busy {
+            self.longest_ns = self.longest_ns.max(taken);
+            self.sight.counters.add(Counter::CyclesBusy, spent);
+        } else {
+            self.sight.counters.add(Counter::CyclesIdle, spent);
+        }
+        (self.began_cycles, self.began_ns) = (cycles, now_ns);
+        self.now = self.clock.tick_at(now_ns);
+        self.stages.begin(self.loops, cycles);
     }
 
     /// False when told to stop.
@@ -375,6 +409,7 @@ impl Worker {
             match order {
                 Order::Setup(setup) => {
                     self.engine.set_config(Arc::clone(&setup.nat));
+                    self.upkeep_due = true;
                     self.bucket.set_rate(setup.icmp_errors_per_second);
                     let old = std::mem::replace(&mut self.setup, setup);
                     // The ring has room for every configuration that the main thread has sent and not yet got back.
@@ -430,7 +465,8 @@ impl Worker {
     fn expire(&mut self) {
         let mut probes = std::mem::take(&mut self.scratch.probes);
         let mut sink = events::Sink::new(&mut self.sight, &mut probes);
-        self.engine.expire(self.now, EXPIRE_BUDGET, &mut sink);
+        let used = self.engine.expire(self.now, EXPIRE_BUDGET, &mut sink);
+        (self.kept, self.upkeep_due) = (self.now, used == EXPIRE_BUDGET);
         for fixed in probes.drain(..) {
             self.send_probe(&fixed);
         }
@@ -449,6 +485,7 @@ impl Worker {
         counters.set(Counter::Subscribers, stats.subscribers as u64);
         counters.set(Counter::PortBlocks, stats.port_blocks as u64);
         counters.set(Counter::Generation, self.setup.generation);
+        counters.set(Counter::CyclesPerMicrosecond, self.time.cycles_per_microsecond().unwrap_or(0));
         if self.now != self.published {
             counters.set(Counter::LongestLoopNs, std::mem::take(&mut self.longest_ns));
             self.published = self.now;
