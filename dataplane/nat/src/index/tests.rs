@@ -59,7 +59,10 @@ fn agrees_with_a_hash_map_at_95_percent_load_and_while_emptied() {
         assert!(index.remove(place(&index, key), map[&key]));
     }
     assert_eq!(index.len(), 0);
-    assert!(index.words.iter().all(|&word| word == 0), "counts and marks of an empty index are zero");
+    assert!(
+        index.buckets.iter().all(|bucket| bucket.0 == [0; 8]),
+        "counts and marks of an empty index are zero"
+    );
 }
 
 #[test]
