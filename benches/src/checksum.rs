@@ -52,11 +52,12 @@ impl Workload for FullChecksum {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Flows;
     use sluice_nat::Kind;
 
     #[test]
     fn all_sums_are_right() {
-        let mut population = Population::new(Kind::Nat44, 1).unwrap();
+        let mut population = Population::new(Flows::udp(Kind::Nat44, 1)).unwrap();
         for len in [46, 1500] {
             assert_eq!(FullChecksum::new(len).pass(&mut population, Tick(1)), RING as u64);
         }

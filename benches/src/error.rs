@@ -48,6 +48,38 @@ pub enum Error {
         /// What the system says.
         error: io::Error,
     },
+    /// There are no such results to read.
+    #[error("cannot read results from {path}: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A line of a file of results is none.
+    #[error("{path}, line {line}: expected a result or a machine and a method as JSON: {error}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1 on.
+        line: usize,
+        /// What is wrong.
+        error: serde_json::Error,
+    },
+    /// No row is called so.
+    #[error("no row fits {0:?}; docs/performance.md names them all")]
+    NoRow(String),
+    /// Sessions that were to end are still there, or others are gone.
+    #[error("{found} sessions are left where there should be {expected}: the measurement means nothing")]
+    Left {
+        /// Sessions that should be left.
+        expected: u32,
+        /// Sessions that are.
+        found: u32,
+    },
+    /// The log of events could not be read.
+    #[error("the control region in {0} has no dataplane behind it")]
+    NoDataplane(PathBuf),
     /// A reader beside the worker needs a core of its own.
     #[error("a reader needs another core than the worker's, and there is one core only")]
     OneCore,

@@ -1,27 +1,27 @@
-//! Packets of flows: Ethernet frames with UDP over IPv4 or IPv6, all checksums right.
+//! Packets of flows: Ethernet frames with UDP or TCP over IPv4 or IPv6, all checksums right.
 //!
-//! Each carries 18 bytes, so that the IPv4 frame is the smallest that Ethernet has, 64 bytes with its FCS. A frame
-//! begins on a cache line behind 128 bytes of headroom, as it does in an mbuf; all its headers are in that line.
+//! Each carries so much that the IPv4 frame is the smallest that Ethernet has, 64 bytes with its FCS. A frame
+//! begins on a cache line behind 128 bytes of headroom, as it does in an mbuf; all headers are in that line, but for the end
+//! of TCP over IPv6.
 
-use sluice_nat::{Direction, Kind};
-use sluice_packet::{Family, checksum, ethernet, ipv4, ipv6, udp};
+use sluice_nat::{Direction, Kind, Protocol};
+use sluice_packet::{Family, checksum, ethernet, ipv4, ipv6, tcp};
 
 use crate::Population;
-use crate::population::PREFIX;
+use crate::flows::PREFIX;
+use crate::hardware::prefetch;
 
 /// Bytes before a frame.
 pub const HEADROOM: usize = 128;
-/// Bytes that a packet carries.
-const DATA: usize = 18;
-/// Length of a UDP datagram, header included.
-const UDP: usize = 8 + DATA;
+/// Length of a UDP datagram or a TCP segment, header included.
+const L4: usize = 26;
 /// Length of an IPv4 frame without FCS.
-const V4: usize = 14 + 20 + UDP;
+const V4: usize = 14 + 20 + L4;
 /// Length of an IPv6 frame without FCS.
-const V6: usize = 14 + 40 + UDP;
+const V6: usize = 14 + 40 + L4;
 
-// The smallest frame, and all headers in the line that it begins on.
-const _: () = assert!(V4 + 4 == 64 && HEADROOM.is_multiple_of(64) && V6 - DATA <= 64);
+// The smallest frame, and all headers of UDP in the line that it begins on.
+const _: () = assert!(V4 + 4 == 64 && HEADROOM.is_multiple_of(64) && 14 + 40 + 8 <= 64);
 
 /// Room for a packet.
 #[repr(C, align(64))]
@@ -31,6 +31,21 @@ pub struct Buffer(pub [u8; 256]);
 impl Default for Buffer {
     fn default() -> Self {
         Self([0; 256])
+    }
+}
+
+impl Buffer {
+    /// The frame, of a known length.
+    #[inline(always)]
+    pub fn frame(&self, len: usize) -> &[u8] {
+        &self.0[HEADROOM..HEADROOM + len]
+    }
+
+    /// Asks for the lines of the headers.
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        prefetch(&self.0[HEADROOM]);
+        prefetch(&self.0[HEADROOM + 64]);
     }
 }
 
@@ -57,21 +72,24 @@ struct Ends {
     destination: u128,
     source_port: u16,
     destination_port: u16,
+    protocol: Protocol,
 }
 
 /// Writes a packet of a flow into a buffer.
 pub fn write(population: &Population, direction: Direction, flow: u32, buffer: &mut Buffer) {
+    let protocol = population.flows.protocol;
     let ends = match direction {
         Direction::Outbound => {
             let tuple = population.outbound(flow);
             Ends {
                 source: tuple.inside,
-                destination: match population.kind {
+                destination: match population.flows.kind {
                     Kind::Nat64 => PREFIX.embed(tuple.remote),
                     Kind::Nat44 => tuple.remote.into(),
                 },
                 source_port: tuple.inside_port,
                 destination_port: tuple.remote_port,
+                protocol,
             }
         }
         Direction::Inbound => {
@@ -81,12 +99,13 @@ pub fn write(population: &Population, direction: Direction, flow: u32, buffer: &
                 destination: tuple.external.into(),
                 source_port: tuple.remote_port,
                 destination_port: tuple.external_port,
+                protocol,
             }
         }
     };
     let frame = &mut buffer.0[HEADROOM..];
     frame[..12].copy_from_slice(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]);
-    match family(population.kind, direction) {
+    match family(population.flows.kind, direction) {
         Family::V6 => v6(frame, &ends),
         Family::V4 => v4(frame, &ends),
     }
@@ -96,16 +115,17 @@ fn v6(frame: &mut [u8], ends: &Ends) {
     frame[12..14].copy_from_slice(&ethernet::IPV6.to_be_bytes());
     let header = ipv6::Fields {
         traffic_class: 0,
-        payload_length: UDP as u16,
-        next_header: udp::PROTOCOL,
+        payload_length: L4 as u16,
+        next_header: ends.protocol as u8,
         hop_limit: 64,
         source: ends.source,
         destination: ends.destination,
     };
     frame[14..54].copy_from_slice(&header.header());
     let payload = &mut frame[54..V6];
-    udp_header(payload, ends);
-    seal(payload, checksum::transport_v6(ends.source, ends.destination, udp::PROTOCOL, payload));
+    transport_header(payload, ends);
+    let sum = checksum::transport_v6(ends.source, ends.destination, ends.protocol as u8, payload);
+    seal(payload, ends.protocol, sum);
 }
 
 fn v4(frame: &mut [u8], ends: &Ends) {
@@ -113,54 +133,67 @@ fn v4(frame: &mut [u8], ends: &Ends) {
     frame[12..14].copy_from_slice(&ethernet::IPV4.to_be_bytes());
     let header = ipv4::Fields {
         tos: 0,
-        total_length: (20 + UDP) as u16,
+        total_length: (20 + L4) as u16,
         identification: 0xbeef,
         flags_offset: 0,
         ttl: 64,
-        protocol: udp::PROTOCOL,
+        protocol: ends.protocol as u8,
         source,
         destination,
     };
     frame[14..34].copy_from_slice(&header.header());
     let payload = &mut frame[34..V4];
-    udp_header(payload, ends);
-    seal(payload, checksum::transport_v4(source, destination, udp::PROTOCOL, payload));
+    transport_header(payload, ends);
+    let sum = checksum::transport_v4(source, destination, ends.protocol as u8, payload);
+    seal(payload, ends.protocol, sum);
 }
 
-/// Writes the checksum of a UDP datagram. Zero would mean that there is none.
-fn seal(payload: &mut [u8], sum: u16) {
-    let field = if sum == 0 { 0xffff } else { sum };
-    payload[6..8].copy_from_slice(&u16::to_be_bytes(field));
+/// Writes a checksum. Zero would mean to UDP that there is none.
+fn seal(payload: &mut [u8], protocol: Protocol, sum: u16) {
+    if protocol == Protocol::Tcp {
+        payload[16..18].copy_from_slice(&sum.to_be_bytes());
+    } else {
+        let field = if sum == 0 { 0xffff } else { sum };
+        payload[6..8].copy_from_slice(&u16::to_be_bytes(field));
+    }
 }
 
-/// A UDP header whose checksum is still zero, and data.
-fn udp_header(payload: &mut [u8], ends: &Ends) {
+/// A header whose checksum is still zero, and data. Segments of TCP are in the middle of a connection.
+fn transport_header(payload: &mut [u8], ends: &Ends) {
+    payload.fill(0);
     payload[..2].copy_from_slice(&ends.source_port.to_be_bytes());
     payload[2..4].copy_from_slice(&ends.destination_port.to_be_bytes());
-    payload[4..6].copy_from_slice(&(UDP as u16).to_be_bytes());
-    payload[6..].fill(0);
+    if ends.protocol == Protocol::Tcp {
+        payload[12] = 5 << 4;
+        payload[13] = tcp::ACK;
+    } else {
+        payload[4..6].copy_from_slice(&(L4 as u16).to_be_bytes());
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Flows;
+    use crate::flows::{DIRECTIONS, KINDS};
     use sluice_packet::{Transport, link, parse};
 
     #[test]
     fn frames_parse_as_what_is_looked_up() {
-        for kind in [Kind::Nat64, Kind::Nat44] {
-            let population = Population::new(kind, 100).unwrap();
-            for (direction, flow) in [Direction::Outbound, Direction::Inbound]
-                .into_iter()
-                .flat_map(|d| (0..100).map(move |n| (d, n)))
-            {
+        let transports = [(Protocol::Udp, Transport::Udp, 0), (Protocol::Tcp, Transport::Tcp, tcp::ACK)];
+        for (kind, (protocol, transport, flags)) in
+            KINDS.into_iter().flat_map(|kind| transports.map(|transport| (kind, transport)))
+        {
+            let population = Population::new(Flows::new(kind, protocol, 100)).unwrap();
+            for (direction, flow) in DIRECTIONS.into_iter().flat_map(|d| (0..100).map(move |n| (d, n))) {
                 let mut buffer = Buffer::default();
                 write(&population, direction, flow, &mut buffer);
                 let family = family(kind, direction);
-                let frame = &buffer.0[HEADROOM..][..len(family)];
+                let frame = buffer.frame(len(family));
                 let meta = parse(frame, &link(frame).unwrap()).unwrap();
-                assert_eq!((meta.family, meta.transport), (family, Transport::Udp));
+                assert_eq!((meta.family, meta.transport, meta.tcp_flags), (family, transport, flags));
                 assert_eq!(usize::from(meta.end), frame.len());
+                assert!(checksum_is_right(&meta, frame));
                 match direction {
                     Direction::Outbound => {
                         let tuple = population.outbound(flow);
@@ -179,5 +212,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn checksum_is_right(meta: &sluice_packet::Meta, frame: &[u8]) -> bool {
+        let payload = &frame[usize::from(meta.l4)..];
+        let sum = match meta.family {
+            Family::V6 => checksum::transport_v6(meta.source, meta.destination, meta.protocol, payload),
+            Family::V4 => {
+                checksum::transport_v4(meta.source as u32, meta.destination as u32, meta.protocol, payload)
+            }
+        };
+        sum == 0
     }
 }

@@ -9,8 +9,9 @@ use sluice_nat::Kind;
 use sluice_shm::{Lock, RunDir, StateGeometry, StateRegion, snapshot::Snapshot, write_snapshot};
 use tempfile::TempDir;
 
-use crate::population::{MAX_ADDRESSES, SEED, spec};
-use crate::{Error, Population};
+use crate::meter::START;
+use crate::population::SEED;
+use crate::{Error, Flows, Population};
 
 /// The directory, which goes when this is dropped, and the engine over its records.
 #[derive(Debug)]
@@ -33,11 +34,13 @@ impl Gateway {
         let directory = directory.map_err(|error| Error::Directory { path: parent.into(), error })?;
         let run = RunDir::new(directory.path());
         let locks = [run.lock_dataplane()?, run.lock_control()?];
-        let geometry = StateGeometry { workers: 1, max_addresses: MAX_ADDRESSES, seed: SEED };
+        let flows = Flows::udp(Kind::Nat64, sessions);
+        let geometry = StateGeometry { workers: 1, max_addresses: flows.addresses, seed: SEED };
         let region = StateRegion::create(&run, sessions, geometry)?;
-        let nat = spec(Kind::Nat64);
+        let nat = flows.spec();
         write_snapshot(&run, &Snapshot { generation: 1, nat, sessions, ..Snapshot::default() })?;
-        let population = Population::over(region.sessions(), Kind::Nat64, sessions)?;
+        let mut population = Population::over(region.sessions(), flows)?;
+        population.open_to(sessions, START)?;
         Ok(Self { run, population, _locks: locks, _directory: directory })
     }
 
@@ -60,7 +63,7 @@ mod tests {
         let reader = StateReader::open(&run).unwrap();
         assert!(reader.is_of_this_boot());
         assert_eq!(reader.iter().count(), 5000);
-        assert_eq!(read_snapshot(&run).unwrap().nat, spec(Kind::Nat64));
+        assert_eq!(read_snapshot(&run).unwrap().nat, Flows::udp(Kind::Nat64, 5000).spec());
         drop(gateway);
         assert_eq!(parent.path().read_dir().unwrap().count(), 0);
     }

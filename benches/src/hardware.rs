@@ -1,4 +1,4 @@
-//! What needs `unsafe`, all of it: the cycle counter, prefetch, and advice on pages.
+//! What needs `unsafe`, all of it: the cycle counter, prefetch, advice on pages, and free memory given back.
 #![allow(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -58,6 +58,24 @@ pub fn prefetch<T>(line: &T) {
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = line;
+}
+
+/// Cycles that reading the counter adds to what lies between two readings.
+pub fn reading() -> u64 {
+    let between = || {
+        let before = cycles();
+        cycles() - before
+    };
+    std::iter::repeat_with(between).take(1000).min().unwrap_or(0)
+}
+
+/// Gives memory that was freed back to the system, so that what is allocated next can be seen to be new.
+pub fn release_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call has no preconditions; it takes the allocator's own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// An empty vector with room for `capacity` items, on huge pages if the system gives them: the numbers that the benchmarks

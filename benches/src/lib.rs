@@ -9,40 +9,54 @@
 //! | [`random`] | numbers that are the same in every run |
 //! | [`meter`] | what a workload is, and how one is measured |
 //! | [`yardstick`] | the memory limit |
-//! | [`population`], [`frames`] | an engine full of sessions, and packets of them |
-//! | [`lookup`], [`rewrite`], [`whole`], [`checksum`] | workloads: the engine, the rewrite, both on packets, checksums alone |
+//! | [`flows`], [`population`], [`region`], [`frames`] | flows, an engine full of their sessions, its memory, and packets of them |
+//! | [`established`] | the engine: look up, take note, translate |
+//! | [`lookup`], [`rewrite`], [`checksum`], [`whole`] | parts of it alone, and all of it on packets that have to be read first |
+//! | [`setup`], [`port`], [`expiry`], [`memory`], [`handoff`], [`notices`] | everything that is not the packet of an established session |
 //! | [`gateway`], [`reader`], [`listing`] | what `sluice sessions` costs the worker beside it, and how fast it is |
-//! | [`suite`], [`report`], [`machine`] | the table: which rows, what they say, on what they were measured |
+//! | [`suite`], [`machine`] | which rows are measured, and on what |
+//! | [`report`], [`table`], [`document`], [`plot`] | results: files of JSON lines, and what is made of them |
 //!
-//! `cargo bench -p sluice-benches` runs the workloads under Criterion, `sluice-bench` prints the table, and `sluice-bench
-//! sessions` that of [`listing`].
+//! `cargo bench -p sluice-benches` runs the packet workloads under Criterion. `sluice-bench` measures all rows and prints them,
+//! `sluice-bench report` makes documents of results, and `sluice-bench sessions` is about [`listing`].
 #![deny(unsafe_code)]
 
 pub mod checksum;
+pub mod document;
 pub mod error;
+pub mod established;
+pub mod expiry;
+pub mod flows;
 pub mod frames;
 pub mod gateway;
+pub mod handoff;
 pub mod hardware;
 pub mod listing;
 pub mod lookup;
 pub mod machine;
+pub mod memory;
 pub mod meter;
+pub mod notices;
+pub mod plot;
 pub mod population;
+pub mod port;
 pub mod random;
 pub mod reader;
+pub mod region;
 pub mod report;
 pub mod rewrite;
+pub mod setup;
 pub mod suite;
+pub mod table;
 pub mod whole;
 pub mod worker;
 pub mod yardstick;
 
 pub use error::Error;
+pub use flows::Flows;
 pub use meter::{BATCH, Meter, PACKETS_PER_RUN, RING, Run, Workload};
-pub use population::Population;
+pub use population::{Arrival, Population};
 pub use random::Random;
 pub use report::Report;
+pub use suite::SIZES;
 pub use yardstick::Yardstick;
-
-/// Sessions of the benchmarks: lines that fit the second-level cache, the third, and neither on most machines.
-pub const SIZES: [u32; 3] = [1 << 10, 1 << 16, 1 << 20];

@@ -21,13 +21,13 @@ use std::time::Duration;
 use serde::Serialize;
 use sluice_nat::Direction;
 
+use crate::flows::DIRECTIONS;
 use crate::gateway::Gateway;
 use crate::lookup::Lookup;
 use crate::machine::Machine;
 use crate::meter::{Meter, PACKETS_PER_RUN, RING, Run, Workload};
 use crate::reader::{Form, Reader, keep_computing};
 use crate::report::Spread;
-use crate::suite::DIRECTIONS;
 use crate::whole::Whole;
 use crate::{Error, Population};
 
@@ -193,8 +193,10 @@ struct Work {
 impl Work {
     fn new(population: &Population) -> Self {
         let engine = Direction::Outbound;
-        let whole = DIRECTIONS.map(|direction| population.row("engine + rewrite", direction));
-        let names = std::iter::once(population.row("engine", engine)).chain(whole).collect();
+        let whole = DIRECTIONS.map(|direction| format!("engine.whole.{}", population.flows.name(direction)));
+        let names = std::iter::once(format!("engine.lookup.{}", population.flows.name(engine)))
+            .chain(whole)
+            .collect();
         let workloads: [Box<dyn Workload<State = Population>>; 3] = [
             Box::new(Lookup::new(engine)),
             Box::new(Whole::new(DIRECTIONS[0])),

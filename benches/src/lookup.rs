@@ -1,11 +1,13 @@
-//! The engine alone: a batch is looked up, and each packet is taken note of.
+//! The index and the session alone: a batch is looked up, and each packet is taken note of.
 
 use std::hint::black_box;
 
 use sluice_nat::{Direction, InboundTuple, OutboundTuple, SessionIndex, Tick};
+use sluice_packet::tcp;
 
+use crate::Population;
 use crate::meter::{BATCH, RING, Workload};
-use crate::{Population, Random};
+use crate::population::{Arrival, Draw};
 
 /// Looks flows up in one direction. The tuples stand ready, one after the other: reading them is the header line.
 #[derive(Debug)]
@@ -13,7 +15,7 @@ pub struct Lookup {
     direction: Direction,
     outbound: Vec<OutboundTuple>,
     inbound: Vec<InboundTuple>,
-    random: Random,
+    draw: Draw,
 }
 
 impl Lookup {
@@ -23,7 +25,7 @@ impl Lookup {
             direction,
             outbound: Vec::with_capacity(RING),
             inbound: Vec::with_capacity(RING),
-            random: Random::new(0x6c6f_6f6b),
+            draw: Draw::new(0x6c6f_6f6b, Arrival::Uniform),
         }
     }
 }
@@ -32,8 +34,8 @@ impl Workload for Lookup {
     type State = Population;
 
     fn fill(&mut self, population: &Population) {
-        let random = &mut self.random;
-        let flows = std::iter::repeat_with(|| random.below(population.sessions())).take(RING);
+        let draw = &mut self.draw;
+        let flows = std::iter::repeat_with(|| draw.flow(population)).take(RING);
         match self.direction {
             Direction::Outbound => {
                 self.outbound.clear();
@@ -72,7 +74,7 @@ impl Workload for Lookup {
 fn note(population: &mut Population, found: &[SessionIndex], direction: Direction, now: Tick) -> u64 {
     let mut handled = 0;
     for &session in black_box(found) {
-        if session.is_some() && population.engine.established(session, direction, 0, now).is_ok() {
+        if session.is_some() && population.engine.established(session, direction, tcp::ACK, now).is_ok() {
             handled += 1;
         }
     }
@@ -82,13 +84,14 @@ fn note(population: &mut Population, found: &[SessionIndex], direction: Directio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Flows;
+    use crate::flows::KINDS;
     use crate::meter::START;
-    use sluice_nat::Kind;
 
     #[test]
     fn all_packets_have_sessions_and_are_seen() {
-        for kind in [Kind::Nat64, Kind::Nat44] {
-            let mut population = Population::new(kind, 2048).unwrap();
+        for kind in KINDS {
+            let mut population = Population::new(Flows::udp(kind, 2048)).unwrap();
             for (direction, now) in
                 [(Direction::Outbound, START.after(3)), (Direction::Inbound, START.after(4))]
             {

@@ -2,12 +2,13 @@
 
 use std::fs;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::hardware::{UNIT, cycles_per_microsecond};
 
 /// Facts about machine, system and build. What the system does not say is left empty.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Machine {
     /// Name of the processor.
     pub cpu: String,
@@ -16,7 +17,7 @@ pub struct Machine {
     /// Core that the measurement was pinned to.
     pub core: Option<usize>,
     /// What is counted.
-    pub unit: &'static str,
+    pub unit: String,
     /// How often it counts in a microsecond: MHz of the time stamp counter, which may differ from that of the core.
     pub unit_mhz: f64,
     /// Whether a hypervisor runs below.
@@ -36,15 +37,15 @@ pub struct Machine {
     /// Average number of tasks that wanted a processor in the last minute, before the measurement and at its end.
     pub load: [f64; 2],
     /// The compiler.
-    pub rustc: &'static str,
+    pub rustc: String,
     /// What was compiled for.
-    pub target: &'static str,
+    pub target: String,
     /// Optimisation level.
-    pub opt_level: &'static str,
+    pub opt_level: String,
     /// Whether debug assertions are compiled in: then the results mean nothing.
     pub debug_assertions: bool,
     /// Further flags of the compiler.
-    pub rustflags: &'static str,
+    pub rustflags: String,
 }
 
 impl Machine {
@@ -61,7 +62,7 @@ impl Machine {
             // All of them: the process itself may be pinned to one.
             cpus: cpuinfo.lines().filter(|line| line.starts_with("processor")).count(),
             core,
-            unit: UNIT,
+            unit: UNIT.into(),
             unit_mhz: cycles_per_microsecond(),
             virtual_machine: flags.split(' ').any(|flag| flag == "hypervisor"),
             caches: caches(core.unwrap_or(0)),
@@ -69,11 +70,11 @@ impl Machine {
             page_size: kib(&read("/proc/self/smaps"), "KernelPageSize:") * 1024,
             huge_pages: chosen(&read("/sys/kernel/mm/transparent_hugepage/enabled")),
             load: [load(), 0.0],
-            rustc: env!("SLUICE_RUSTC"),
-            target: env!("SLUICE_TARGET"),
-            opt_level: env!("SLUICE_OPT_LEVEL"),
+            rustc: env!("SLUICE_RUSTC").into(),
+            target: env!("SLUICE_TARGET").into(),
+            opt_level: env!("SLUICE_OPT_LEVEL").into(),
             debug_assertions: cfg!(debug_assertions),
-            rustflags: env!("SLUICE_RUSTFLAGS"),
+            rustflags: env!("SLUICE_RUSTFLAGS").into(),
             ..Self::default()
         }
     }
@@ -92,6 +93,16 @@ impl Machine {
     pub fn after(&mut self) {
         self.load[1] = load();
     }
+}
+
+/// KiB of main memory that could be used now.
+pub fn available_kib() -> u64 {
+    kib(&read("/proc/meminfo"), "MemAvailable:")
+}
+
+/// KiB of main memory that this process holds.
+pub fn resident_kib() -> u64 {
+    kib(&read("/proc/self/smaps_rollup"), "Rss:")
 }
 
 fn read(path: &str) -> String {
@@ -151,5 +162,6 @@ mod tests {
         assert!(machine.unit_mhz > 1.0);
         assert_eq!(machine.page_size % 4096, 0);
         assert!(machine.anonymous_kib > 0 && !machine.rustc.is_empty());
+        assert!(resident_kib() > 0 && available_kib() > resident_kib());
     }
 }

@@ -53,8 +53,10 @@ pub trait Workload {
 pub struct Run {
     /// Mean over the rings that were not interrupted; unit: [`crate::hardware::UNIT`].
     pub cycles_per_packet: f64,
-    /// Rings left out.
+    /// Rings left out, and of how many.
     pub interrupted: usize,
+    /// See [`Run::interrupted`].
+    pub rings: usize,
 }
 
 /// Keeps time for all workloads of a process.
@@ -99,7 +101,7 @@ impl Meter {
             self.samples.push(cycles() - before);
             check(handled)?;
         }
-        Ok(summary(&mut self.samples))
+        Ok(summary(&mut self.samples, RING))
     }
 
     /// One ring, for a harness that has statistics of its own. The clock moves as in a run.
@@ -134,13 +136,17 @@ fn check(handled: u64) -> Result<(), Error> {
     if handled == expected { Ok(()) } else { Err(Error::Lost { handled, expected }) }
 }
 
-/// What the times of the rings of a run say.
-fn summary(samples: &mut [u64]) -> Run {
+/// What the times of a run say, each of which was for `packets` packets.
+pub fn summary(samples: &mut [u64], packets: usize) -> Run {
     samples.sort_unstable();
     let limit = samples.get(samples.len() / 10).map_or(0, |quiet| quiet * INTERRUPTED);
     let kept = samples.partition_point(|&sample| sample <= limit);
     let sum: u64 = samples[..kept].iter().sum();
-    Run { cycles_per_packet: sum as f64 / (kept.max(1) * RING) as f64, interrupted: samples.len() - kept }
+    Run {
+        cycles_per_packet: sum as f64 / (kept.max(1) * packets) as f64,
+        interrupted: samples.len() - kept,
+        rings: samples.len(),
+    }
 }
 
 #[cfg(test)]
@@ -171,14 +177,14 @@ mod tests {
     fn interrupted_rings_are_left_out_and_counted() {
         let mut samples = vec![RING as u64 * 10; 99];
         samples.push(RING as u64 * 100_000);
-        assert_eq!(summary(&mut samples), Run { cycles_per_packet: 10.0, interrupted: 1 });
+        assert_eq!(summary(&mut samples, RING), Run { cycles_per_packet: 10.0, interrupted: 1, rings: 100 });
         // Most rings may be interrupted.
         let mut busy = vec![RING as u64 * 10; 20];
         busy.resize(100, RING as u64 * 100_000);
-        assert_eq!(summary(&mut busy), Run { cycles_per_packet: 10.0, interrupted: 80 });
+        assert_eq!(summary(&mut busy, RING), Run { cycles_per_packet: 10.0, interrupted: 80, rings: 100 });
         // The slower half of a run that is merely uneven stays in.
         let mut uneven: Vec<u64> = (0..100).map(|n| RING as u64 * (10 + n % 2 * 20)).collect();
-        assert_eq!(summary(&mut uneven), Run { cycles_per_packet: 20.0, interrupted: 0 });
+        assert_eq!(summary(&mut uneven, RING), Run { cycles_per_packet: 20.0, interrupted: 0, rings: 100 });
     }
 
     #[test]

@@ -1,45 +1,77 @@
-//! Results, as a table for people and as JSON for programs.
+//! Results, and the files that hold them: JSON lines, so that several programs can add to one file.
+//!
+//! A line with `machine` and `method` says where the lines behind it come from. Every other line is a [`Row`]:
+//!
+//! ```json
+//! {"bench":"engine.nat64.outbound.udp","sessions":1024,"unit":"cycles","cycles":61.5,"min":60.9,"max":62.0,"runs":[…]}
+//! ```
 
-use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::machine::Machine;
 use crate::meter::{BATCH, PACKETS_PER_RUN, RING, Run};
 use crate::yardstick::{LOAD, SLOTS};
 
-/// Version of the JSON form; it grows when a field changes its meaning or goes.
-const SCHEMA: u32 = 1;
+/// The row that others are compared with.
+pub const YARDSTICK: &str = "engine.yardstick";
+/// Unit of most rows: cycles of the time stamp counter a packet, or an operation.
+pub const CYCLES: &str = "cycles";
 
-/// How it was measured.
-#[derive(Clone, Debug, Serialize)]
+/// How it was measured. What a program does not say is left empty.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Method {
+    /// Which program, or part of one.
+    pub part: String,
+    /// What a reader should know, in a sentence or two.
+    pub text: String,
+    /// Runs of each row.
+    pub runs: usize,
     /// Packets handled together.
     pub batch: usize,
     /// Packets between two readings of the counter.
     pub ring: usize,
     /// Packets of a run.
     pub packets_per_run: usize,
-    /// Runs of each row; the rows of a size take turns.
-    pub runs: usize,
-    /// Slots of a bucket of the yardstick.
+    /// Slots of a bucket of the yardstick, and how many of them are in use on average.
     pub yardstick_slots: usize,
-    /// Slots of a bucket in use, on average.
+    /// See [`Method::yardstick_slots`].
     pub yardstick_load: usize,
 }
 
 impl Method {
-    /// The method with a number of runs.
-    pub fn new(runs: usize) -> Self {
+    /// The method of the engine's part, with a number of runs.
+    pub fn engine(runs: usize) -> Self {
+        let text = format!(
+            "Packets come in rings of {RING} and are handled in batches of {BATCH} on one thread; a ring is filled outside of the \
+             measured time, and rings that the kernel interrupted are left out. The coarse clock moves once a run. The rows of a \
+             size take turns, run by run. A ratio is the median by the least of the yardstick with as many sessions, in the same \
+             process."
+        );
         Self {
+            part: "engine".into(),
+            text,
+            runs,
             batch: BATCH,
             ring: RING,
             packets_per_run: PACKETS_PER_RUN,
-            runs,
             yardstick_slots: SLOTS,
             yardstick_load: LOAD,
         }
     }
+}
+
+/// Where rows come from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// On what.
+    pub machine: Machine,
+    /// How.
+    pub method: Method,
 }
 
 /// Least, median and most of some figures.
@@ -72,207 +104,210 @@ impl Spread {
     }
 }
 
-/// What one workload took.
-#[derive(Clone, Debug, Serialize)]
+/// A result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Line", into = "Line")]
 pub struct Row {
-    /// The workload.
-    pub name: String,
-    /// Sessions in the tables.
+    /// Its name, with dots: the family first.
+    pub bench: String,
+    /// Sessions in the tables; 0: their number does not matter.
     pub sessions: u32,
-    /// Cycles a packet of each run, in the order they were made.
-    pub runs: Vec<f64>,
-    /// The least.
-    pub min: f64,
+    /// [`CYCLES`], or another unit.
+    pub unit: String,
     /// The median.
     pub median: f64,
+    /// The least.
+    pub min: f64,
     /// The most.
     pub max: f64,
+    /// The figure of each run, in the order they were made.
+    pub runs: Vec<f64>,
     /// Share of rings that were interrupted and left out.
-    pub interrupted: f64,
-    /// Least of the yardstick with as many sessions, in the same process; none for workloads without sessions.
+    pub interrupted: Option<f64>,
+    /// Least of the yardstick with as many sessions.
     pub yardstick: Option<f64>,
-    /// [`Row::median`] by [`Row::yardstick`].
-    pub ratio: Option<f64>,
-    /// [`Row::min`] by [`Row::yardstick`]: what it would be on a quiet machine.
-    pub ratio_min: Option<f64>,
+}
+
+/// A row as it is written: figures in cycles are called `cycles`, all others `value`.
+#[derive(Clone, Serialize, Deserialize)]
+struct Line {
+    bench: String,
+    #[serde(default)]
+    sessions: u32,
+    #[serde(default = "cycles")]
+    unit: String,
+    #[serde(alias = "cycles", skip_serializing)]
+    value: f64,
+    #[serde(rename = "cycles", skip_deserializing, skip_serializing_if = "Option::is_none")]
+    written_cycles: Option<f64>,
+    #[serde(rename = "value", skip_deserializing, skip_serializing_if = "Option::is_none")]
+    written_value: Option<f64>,
+    min: Option<f64>,
+    max: Option<f64>,
+    #[serde(default)]
+    runs: Vec<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interrupted: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    yardstick: Option<f64>,
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    ratio: Option<f64>,
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    ratio_min: Option<f64>,
+}
+
+fn cycles() -> String {
+    CYCLES.into()
+}
+
+impl From<Row> for Line {
+    fn from(row: Row) -> Self {
+        let in_cycles = row.unit == CYCLES;
+        Self {
+            ratio: row.ratio(),
+            ratio_min: row.ratio_min(),
+            bench: row.bench,
+            sessions: row.sessions,
+            unit: row.unit,
+            value: row.median,
+            written_cycles: in_cycles.then_some(row.median),
+            written_value: (!in_cycles).then_some(row.median),
+            min: Some(row.min),
+            max: Some(row.max),
+            runs: row.runs,
+            interrupted: row.interrupted,
+            yardstick: row.yardstick,
+        }
+    }
+}
+
+impl From<Line> for Row {
+    fn from(line: Line) -> Self {
+        Self {
+            bench: line.bench,
+            sessions: line.sessions,
+            unit: line.unit,
+            median: line.value,
+            min: line.min.unwrap_or(line.value),
+            max: line.max.unwrap_or(line.value),
+            runs: line.runs,
+            interrupted: line.interrupted,
+            yardstick: line.yardstick,
+        }
+    }
 }
 
 impl Row {
-    /// A row from its runs.
-    pub fn new(name: String, sessions: u32, runs: &[Run]) -> Self {
-        let figures: Vec<f64> = runs.iter().map(|run| run.cycles_per_packet).collect();
-        let Spread { min, median, max, .. } = Spread::of(&figures);
-        let interrupted: usize = runs.iter().map(|run| run.interrupted).sum();
-        let rings = PACKETS_PER_RUN / RING * runs.len().max(1);
+    /// A row from the figures of its runs.
+    pub fn new(bench: impl Into<String>, sessions: u32, unit: &str, runs: Vec<f64>) -> Self {
+        let Spread { min, median, max, .. } = Spread::of(&runs);
+        let (bench, unit) = (bench.into(), unit.to_owned());
+        Self { bench, sessions, unit, median, min, max, runs, interrupted: None, yardstick: None }
+    }
+
+    /// A row of cycles a packet, or an operation.
+    pub fn of_cycles(bench: impl Into<String>, sessions: u32, runs: &[Run]) -> Self {
+        let cut: usize = runs.iter().map(|run| run.interrupted).sum();
+        let rings: usize = runs.iter().map(|run| run.rings).sum();
+        let figures = runs.iter().map(|run| run.cycles_per_packet).collect();
         Self {
-            name,
-            sessions,
-            min,
-            median,
-            max,
-            interrupted: interrupted as f64 / rings as f64,
-            runs: figures,
-            yardstick: None,
-            ratio: None,
-            ratio_min: None,
+            interrupted: Some(cut as f64 / rings.max(1) as f64),
+            ..Self::new(bench, sessions, CYCLES, figures)
         }
     }
 
-    /// Compares with the yardstick.
-    #[must_use]
-    pub fn against(mut self, yardstick: f64) -> Self {
-        self.yardstick = Some(yardstick);
-        self.ratio = Some(self.median / yardstick);
-        self.ratio_min = Some(self.min / yardstick);
-        self
+    /// Median by yardstick.
+    pub fn ratio(&self) -> Option<f64> {
+        self.yardstick.map(|yardstick| self.median / yardstick)
+    }
+
+    /// Least by yardstick: what it would be on a quiet machine.
+    pub fn ratio_min(&self) -> Option<f64> {
+        self.yardstick.map(|yardstick| self.min / yardstick)
+    }
+
+    /// The first part of its name.
+    pub fn family(&self) -> &str {
+        self.bench.split('.').next().unwrap_or_default()
     }
 }
 
-/// All results of a process.
-#[derive(Clone, Debug, Serialize)]
+/// Results of one program or of several.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
-    /// Version of this form.
-    pub schema: u32,
-    /// On what.
-    pub machine: Machine,
-    /// How.
-    pub method: Method,
+    /// Where they come from.
+    pub sources: Vec<Source>,
     /// Results.
     pub rows: Vec<Row>,
 }
 
 impl Report {
-    /// A report without results.
-    pub fn new(machine: Machine, runs: usize) -> Self {
-        Self { schema: SCHEMA, machine, method: Method::new(runs), rows: Vec::new() }
-    }
-}
-
-impl fmt::Display for Machine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.virtual_machine { "virtual machine" } else { "bare metal" };
-        writeln!(f, "cpu      {}, {} CPUs, {kind}, {}", self.cpu, self.cpus, self.caches.join(", "))?;
-        let core = self.core.map_or_else(|| "not pinned".to_owned(), |core| format!("pinned to core {core}"));
-        writeln!(f, "counter  {} at {:.0} MHz, {core}", self.unit, self.unit_mhz)?;
-        writeln!(
-            f,
-            "memory   pages of {} KiB, huge pages {}: {} of {} MiB on them",
-            self.page_size / 1024,
-            self.huge_pages,
-            self.huge_kib / 1024,
-            self.anonymous_kib / 1024,
-        )?;
-        writeln!(
-            f,
-            "system   Linux {}, load {:.1} before, {:.1} after",
-            self.kernel, self.load[0], self.load[1]
-        )?;
-        let flags = if self.rustflags.is_empty() { "none" } else { self.rustflags };
-        write!(f, "build    {}, {}, opt-level {}, flags: {flags}", self.rustc, self.target, self.opt_level)?;
-        if self.debug_assertions {
-            write!(f, "\n         WITH DEBUG ASSERTIONS: these numbers mean nothing, build with --release")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.machine)?;
-        let method = &self.method;
-        writeln!(
-            f,
-            "method   {} runs of {} packets, in batches of {}; {} a packet; ratio: median by the least of the yardstick\n",
-            method.runs, method.packets_per_run, method.batch, self.machine.unit,
-        )?;
-        let width = self.rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(8);
-        writeln!(
-            f,
-            "{:>8}  {:width$}  {:>7} {:>7} {:>7}  {:>9} {:>6} {:>6}  {:>7}",
-            "sessions", "workload", "min", "median", "max", "yardstick", "ratio", "best", "cut off"
-        )?;
-        let mut last = None;
-        for row in &self.rows {
-            if last.is_some_and(|sessions| sessions != row.sessions) {
-                writeln!(f)?;
+    /// Reads files of results, one after the other. Rows whose program did not measure the yardstick are compared with the one that
+    /// another did.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Line`].
+    pub fn read<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, Error> {
+        let mut report = Self::default();
+        for path in paths {
+            let path = path.as_ref();
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|error| Error::Read { path: path.into(), error })?;
+            for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+                report.add(line).map_err(|error| Error::Line { path: path.into(), line: at + 1, error })?;
             }
-            last = Some(row.sessions);
-            let optional = |value: Option<f64>, digits: usize| {
-                value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
-            };
-            let mut line = String::new();
-            write!(
-                line,
-                "{:>8}  {:width$}  {:>7.1} {:>7.1} {:>7.1}  {:>9} {:>6} {:>6}  {:>6.2}%",
-                row.sessions,
-                row.name,
-                row.min,
-                row.median,
-                row.max,
-                optional(row.yardstick, 1),
-                optional(row.ratio, 2),
-                optional(row.ratio_min, 2),
-                row.interrupted * 100.0,
-            )?;
-            writeln!(f, "{line}")?;
+        }
+        report.compare();
+        Ok(report)
+    }
+
+    fn add(&mut self, line: &str) -> Result<(), serde_json::Error> {
+        let value: serde_json::Value = serde_json::from_str(line)?;
+        if value.get("machine").is_some() {
+            let source = serde_json::from_value(value)?;
+            self.sources.push(source);
+        } else {
+            self.rows.push(serde_json::from_value(value)?);
         }
         Ok(())
+    }
+
+    /// Gives every row in cycles that has sessions its yardstick, if one was measured for as many.
+    pub fn compare(&mut self) {
+        let least: Vec<(u32, f64)> = self
+            .rows
+            .iter()
+            .filter(|row| row.bench == YARDSTICK)
+            .map(|row| (row.sessions, row.min))
+            .collect();
+        for row in self.rows.iter_mut().filter(|row| row.unit == CYCLES && row.yardstick.is_none()) {
+            row.yardstick = least.iter().find(|(sessions, _)| *sessions == row.sessions).map(|found| found.1);
+        }
+    }
+
+    /// Writes all of it to a file.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let failed = |error| Error::Write { path: path.into(), error };
+        let mut text = Vec::new();
+        for source in &self.sources {
+            serde_json::to_writer(&mut text, source).map_err(|error| failed(error.into()))?;
+            text.push(b'\n');
+        }
+        for row in &self.rows {
+            serde_json::to_writer(&mut text, row).map_err(|error| failed(error.into()))?;
+            text.push(b'\n');
+        }
+        std::fs::File::create(path).and_then(|mut file| file.write_all(&text)).map_err(failed)
+    }
+
+    /// A row by name and sessions.
+    pub fn row(&self, bench: &str, sessions: u32) -> Option<&Row> {
+        self.rows.iter().find(|row| row.bench == bench && row.sessions == sessions)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn runs(figures: &[f64]) -> Vec<Run> {
-        figures.iter().map(|&cycles_per_packet| Run { cycles_per_packet, interrupted: 25 }).collect()
-    }
-
-    #[test]
-    fn a_row_says_least_median_most_and_ratio() {
-        let row = Row::new("x".into(), 1024, &runs(&[30.0, 10.0, 20.0])).against(8.0);
-        assert_eq!((row.min, row.median, row.max), (10.0, 20.0, 30.0));
-        assert_eq!((row.ratio, row.ratio_min), (Some(2.5), Some(1.25)));
-        assert_eq!(row.interrupted, 0.01);
-        assert_eq!(row.runs, [30.0, 10.0, 20.0]);
-        assert_eq!(Row::new("x".into(), 1, &runs(&[1.0, 2.0])).median, 1.5);
-    }
-
-    #[test]
-    fn the_json_has_what_a_reader_needs() {
-        let mut report = Report::new(Machine::before(Some(1)), 3);
-        report.rows.push(Row::new("yardstick".into(), 1024, &runs(&[1.0, 2.0, 3.0])).against(1.0));
-        report.rows.push(Row::new("checksum".into(), 0, &runs(&[4.0, 5.0, 6.0])));
-        let json = serde_json::to_value(&report).unwrap();
-        assert_eq!(json["schema"], 1);
-        assert_eq!(json["machine"]["core"], 1);
-        assert!(json["machine"]["cpu"].is_string() && json["machine"]["unit_mhz"].is_f64());
-        assert_eq!(json["method"]["batch"], 32);
-        assert_eq!(json["method"]["packets_per_run"], 2_560_000);
-        assert_eq!(
-            (&json["method"]["yardstick_slots"], &json["method"]["yardstick_load"]),
-            (&10.into(), &8.into())
-        );
-        let row = &json["rows"][0];
-        assert_eq!(row["name"], "yardstick");
-        assert_eq!(row["sessions"], 1024);
-        assert_eq!(row["runs"].as_array().unwrap().len(), 3);
-        assert_eq!((&row["min"], &row["median"], &row["max"]), (&1.0.into(), &2.0.into(), &3.0.into()));
-        assert_eq!(row["ratio"], 2.0);
-        assert!(json["rows"][1]["ratio"].is_null() && json["rows"][1]["yardstick"].is_null());
-    }
-
-    #[test]
-    fn the_table_has_a_line_a_row_under_its_heading() {
-        let mut report = Report::new(Machine::default(), 1);
-        report.rows.push(Row::new("engine NAT64 outbound".into(), 1024, &runs(&[45.0])).against(9.0));
-        let text = report.to_string();
-        let lines: Vec<&str> = text.lines().collect();
-        let heading = lines.iter().position(|line| line.starts_with("sessions")).unwrap();
-        assert_eq!(lines.len(), heading + 2);
-        assert_eq!(lines[heading].len(), lines[heading + 1].len());
-        assert!(
-            lines[heading + 1].contains("engine NAT64 outbound") && lines[heading + 1].contains(" 5.00 ")
-        );
-    }
-}
+mod tests;

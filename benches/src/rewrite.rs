@@ -8,9 +8,10 @@ use sluice_packet::{
     transport_delta,
 };
 
+use crate::Population;
 use crate::frames::{self, Buffer, HEADROOM};
 use crate::meter::{RING, Workload};
-use crate::{Population, Random};
+use crate::population::{Arrival, Draw};
 
 /// What a session makes of an outbound packet, as the worker decides it. `None` if the session is of a prefix that the
 /// configuration no longer has.
@@ -81,7 +82,7 @@ pub struct RewriteAlone {
     direction: Direction,
     ring: Vec<Buffer>,
     known: Vec<(Meta, Rewrite)>,
-    random: Random,
+    draw: Draw,
 }
 
 impl RewriteAlone {
@@ -91,7 +92,7 @@ impl RewriteAlone {
             direction,
             ring: vec![Buffer::default(); RING],
             known: Vec::with_capacity(RING),
-            random: Random::new(0x7277_7274),
+            draw: Draw::new(0x7277_7274, Arrival::Uniform),
         }
     }
 
@@ -102,8 +103,8 @@ impl RewriteAlone {
         flow: u32,
         buffer: &Buffer,
     ) -> Option<(Meta, Rewrite)> {
-        let len = frames::len(frames::family(population.kind, direction));
-        let bytes = &buffer.0[HEADROOM..][..len];
+        let len = frames::len(frames::family(population.flows.kind, direction));
+        let bytes = buffer.frame(len);
         let meta = parse(bytes, &link(bytes).ok()?).ok()?;
         let mut found = [SessionIndex::NONE];
         population.engine.find_inbound(&[population.inbound(flow)], &mut found);
@@ -125,14 +126,14 @@ impl Workload for RewriteAlone {
     fn fill(&mut self, population: &Population) {
         self.known.clear();
         for buffer in &mut self.ring {
-            let flow = self.random.below(population.sessions());
+            let flow = self.draw.flow(population);
             frames::write(population, self.direction, flow, buffer);
             self.known.extend(Self::know(population, self.direction, flow, buffer));
         }
     }
 
     fn pass(&mut self, population: &mut Population, _: Tick) -> u64 {
-        let to = family_after(population.kind, self.direction);
+        let to = family_after(population.flows.kind, self.direction);
         let mut handled = 0;
         for (buffer, (meta, rewrite)) in self.ring.iter_mut().zip(&self.known) {
             handled += u64::from(translate(buffer, meta, to, rewrite));
@@ -173,18 +174,21 @@ impl Workload for DeltaAlone {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Flows;
+    use crate::flows::{DIRECTIONS, KINDS};
     use sluice_packet::checksum;
 
     #[test]
     fn rewritten_packets_are_those_of_the_other_side() {
-        for kind in [Kind::Nat64, Kind::Nat44] {
-            for direction in [Direction::Outbound, Direction::Inbound] {
-                let mut population = Population::new(kind, 500).unwrap();
+        for flows in KINDS.into_iter().flat_map(|kind| [Flows::udp(kind, 500), Flows::tcp(kind, 500)]) {
+            for direction in DIRECTIONS {
+                let mut population = Population::new(flows).unwrap();
                 let mut alone = RewriteAlone::new(direction);
                 alone.fill(&population);
                 let before: Vec<_> = alone.known.clone();
                 assert_eq!(alone.pass(&mut population, Tick(1)), RING as u64);
-                let family = family_after(kind, direction);
+                let family = family_after(flows.kind, direction);
+                let protocol = flows.protocol as u8;
                 for (buffer, (meta, rewrite)) in alone.ring.iter().zip(&before) {
                     let grown = frames::len(family) as isize - isize::from(meta.end.cast_signed());
                     let start = (HEADROOM as isize - grown) as usize;
@@ -196,9 +200,11 @@ mod tests {
                     let sum = match family {
                         Family::V4 => {
                             let (source, destination) = (after.source as u32, after.destination as u32);
-                            checksum::transport_v4(source, destination, 17, payload)
+                            checksum::transport_v4(source, destination, protocol, payload)
                         }
-                        Family::V6 => checksum::transport_v6(after.source, after.destination, 17, payload),
+                        Family::V6 => {
+                            checksum::transport_v6(after.source, after.destination, protocol, payload)
+                        }
                     };
                     assert_eq!(sum, 0);
                 }
@@ -208,7 +214,7 @@ mod tests {
 
     #[test]
     fn computed_deltas_agree_with_those_of_sessions() {
-        let mut population = Population::new(Kind::Nat64, 500).unwrap();
+        let mut population = Population::new(Flows::udp(Kind::Nat64, 500)).unwrap();
         for direction in [Direction::Outbound, Direction::Inbound] {
             let mut alone = DeltaAlone::new(direction);
             alone.fill(&population);

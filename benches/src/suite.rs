@@ -1,121 +1,190 @@
-//! The table: which workloads are measured, in which order.
+//! Which rows are measured, and in which order.
 //!
 //! The rows of a size take turns, run by run, so that a minute in which the machine is busy with something else falls on all
 //! of them, the yardstick included.
 
-use sluice_nat::{Direction, Kind};
+mod engine;
+mod slow;
 
-use crate::checksum::FullChecksum;
-use crate::lookup::Lookup;
-use crate::machine::Machine;
-use crate::meter::{Meter, Run, Workload};
-use crate::report::{Report, Row};
-use crate::rewrite::{DeltaAlone, RewriteAlone};
-use crate::whole::{Parse, Whole};
+use crate::Error;
+use crate::machine::{Machine, available_kib};
+use crate::meter::{Meter, Run};
+use crate::population::Arrival;
+use crate::report::{Method, Report, Row, Source, YARDSTICK};
 use crate::yardstick::{Walk, Yardstick};
-use crate::{Error, Population, SIZES};
 
-/// Both directions.
-pub const DIRECTIONS: [Direction; 2] = [Direction::Outbound, Direction::Inbound];
-/// All kinds of translation.
-pub const KINDS: [Kind; 2] = [Kind::Nat64, Kind::Nat44];
+/// Sessions of the benchmarks: lines that fit the second-level cache, the third, and neither on most machines.
+pub const SIZES: [u32; 4] = [1 << 10, 1 << 16, 1 << 20, 1 << 22];
+/// One more, where there is so much memory.
+pub const LARGE: u32 = 1 << 24;
+/// Runs of its rows: filling its tables takes longer than measuring them.
+const LARGE_RUNS: usize = 3;
+/// KiB of memory for a thousand sessions of the engine's rows: four tables and the yardstick.
+const KIB_A_THOUSAND: u64 = 900;
 
-/// A workload on a population, and what it took so far.
-struct Entry {
-    name: String,
-    workload: Box<dyn Workload<State = Population>>,
-    runs: Vec<Run>,
-    /// Whether the yardstick says anything about it.
-    has_sessions: bool,
+/// What is measured.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Fewer rows.
+    pub quick: bool,
+    /// Runs of each row.
+    pub runs: usize,
+    /// Names of rows, or how they begin; `*` stands for anything. None: all rows.
+    pub only: Option<String>,
+    /// Core that the process is pinned to.
+    pub core: Option<usize>,
 }
 
-impl Entry {
-    fn new(name: String, has_sessions: bool, workload: impl Workload<State = Population> + 'static) -> Self {
-        Self { name, workload: Box::new(workload), runs: Vec::new(), has_sessions }
+impl Plan {
+    /// Whether a row is wanted.
+    pub fn wants(&self, bench: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| fits(only, bench))
+    }
+
+    /// Whether this row is wanted, or perhaps another of its family.
+    fn wants_part_of(&self, bench: &str) -> bool {
+        self.wants(bench)
+            || self.only.as_ref().is_some_and(|only| only.split('.').next() == bench.split('.').next())
+    }
+
+    /// Whether rows are to be left out that nobody asked for by name.
+    fn is_short(&self) -> bool {
+        self.quick && self.only.is_none()
+    }
+
+    /// Runs of the engine's rows by size.
+    fn sizes(&self) -> Vec<(u32, usize)> {
+        let mut sizes: Vec<_> = SIZES.map(|size| (size, self.runs)).into();
+        if !self.quick && enough_memory(LARGE) {
+            sizes.push((LARGE, self.runs.min(LARGE_RUNS)));
+        }
+        sizes
+    }
+
+    /// Sizes of the rows about new sessions.
+    fn setup_sizes(&self) -> &'static [u32] {
+        if self.is_short() { &SIZES[..3] } else { &SIZES }
     }
 }
 
-/// Measures all rows `runs` times. `progress` hears what comes next.
+/// Whether there is memory for the engine's rows with so many sessions.
+fn enough_memory(sessions: u32) -> bool {
+    available_kib() > u64::from(sessions) / 1000 * KIB_A_THOUSAND
+}
+
+/// Whether a name begins as a pattern says.
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => name.starts_with(pattern),
+        Some((first, rest)) => name.strip_prefix(first).is_some_and(|name| {
+            (0..=name.len()).filter_map(|at| name.get(at..)).any(|name| fits(rest, name))
+        }),
+    }
+}
+
+/// A measurement under way.
+struct Suite<'a> {
+    plan: &'a Plan,
+    meter: Meter,
+    report: Report,
+    machine: Machine,
+    progress: &'a mut dyn FnMut(&str),
+}
+
+/// Measures all rows of a plan. `progress` hears what comes next.
 ///
 /// # Errors
-/// Of the engine, and [`Error::Lost`].
-pub fn measure(runs: usize, core: Option<usize>, mut progress: impl FnMut(&str)) -> Result<Report, Error> {
-    let mut report = Report::new(Machine::before(core), runs);
-    let mut meter = Meter::new();
-    progress("rewrite and checksums alone");
-    alone(&mut report, &mut meter)?;
-    for sessions in SIZES {
-        progress(&format!("{sessions} sessions"));
-        of_size(&mut report, &mut meter, sessions)?;
+/// Of the engine, [`Error::Lost`], [`Error::NoRow`].
+pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report, Error> {
+    let machine = Machine::before(plan.core);
+    let report = Report::default();
+    let mut suite = Suite { plan, meter: Meter::new(), report, machine, progress: &mut progress };
+    // Memory first, while the process is small.
+    suite.memory()?;
+    suite.handoff()?;
+    suite.alone()?;
+    for (sessions, runs) in plan.sizes() {
+        suite.engine(sessions, runs)?;
     }
-    report.machine.after();
-    Ok(report)
+    for &sessions in plan.setup_sizes() {
+        suite.setup(sessions)?;
+    }
+    suite.ports()?;
+    suite.expiry()?;
+    suite.finish()
 }
 
-/// Workloads for which the number of sessions does not matter.
-fn alone(report: &mut Report, meter: &mut Meter) -> Result<(), Error> {
-    let mut groups = Vec::new();
-    for kind in KINDS {
-        let population = Population::new(kind, SIZES[0])?;
-        let entries = DIRECTIONS.map(|direction| {
-            Entry::new(population.row("rewrite", direction), false, RewriteAlone::new(direction))
-        });
-        let direction = Direction::Outbound;
-        let parse = Entry::new(population.row("parse", direction), false, Parse::new(direction));
-        groups.push((population, std::iter::once(parse).chain(entries).collect::<Vec<_>>()));
-    }
-    if let Some((population, entries)) = groups.first_mut() {
-        let direction = Direction::Outbound;
-        entries.push(Entry::new(population.row("delta", direction), false, DeltaAlone::new(direction)));
-        for len in [46, 1500] {
-            let name = format!("full checksum {len} bytes");
-            entries.push(Entry::new(name, false, FullChecksum::new(len)));
+impl Suite<'_> {
+    fn finish(mut self) -> Result<Report, Error> {
+        if self.report.rows.is_empty() {
+            return Err(Error::NoRow(self.plan.only.clone().unwrap_or_default()));
         }
+        self.machine.after();
+        self.report.sources.push(Source { machine: self.machine, method: Method::engine(self.plan.runs) });
+        self.report.compare();
+        Ok(self.report)
     }
-    for _ in 0..report.method.runs {
-        take_turns(&mut groups, meter)?;
-    }
-    let rows = groups.into_iter().flat_map(|(_, entries)| entries);
-    report.rows.extend(rows.map(|entry| Row::new(entry.name, 0, &entry.runs)));
-    Ok(())
-}
 
-/// All rows of a size.
-fn of_size(report: &mut Report, meter: &mut Meter, sessions: u32) -> Result<(), Error> {
-    let mut yardstick = Yardstick::new(sessions);
-    let mut walk = Walk::default();
-    let mut groups = Vec::new();
-    for kind in KINDS {
-        let population = Population::new(kind, sessions)?;
-        let engine = DIRECTIONS
-            .map(|direction| Entry::new(population.row("engine", direction), true, Lookup::new(direction)));
-        let whole = DIRECTIONS.map(|direction| {
-            Entry::new(population.row("engine + rewrite", direction), true, Whole::new(direction))
-        });
-        groups.push((population, engine.into_iter().chain(whole).collect()));
+    fn say(&mut self, what: &str) {
+        (self.progress)(what);
     }
-    report.machine.see_memory();
-    let mut reference = Vec::new();
-    for _ in 0..report.method.runs {
-        reference.push(meter.run(&mut walk, &mut yardstick)?);
-        take_turns(&mut groups, meter)?;
-    }
-    let reference = Row::new("yardstick".into(), sessions, &reference);
-    let least = reference.min;
-    report.rows.push(reference.against(least));
-    for entry in groups.into_iter().flat_map(|(_, entries)| entries) {
-        let row = Row::new(entry.name, sessions, &entry.runs);
-        report.rows.push(if entry.has_sessions { row.against(least) } else { row });
-    }
-    Ok(())
-}
 
-/// One run of each workload.
-fn take_turns(groups: &mut [(Population, Vec<Entry>)], meter: &mut Meter) -> Result<(), Error> {
-    for (population, entries) in groups {
-        for entry in entries {
-            entry.runs.push(meter.run(&mut *entry.workload, population)?);
+    fn add(&mut self, bench: impl Into<String>, sessions: u32, runs: &[Run]) {
+        self.report.rows.push(Row::of_cycles(bench, sessions, runs));
+    }
+
+    /// Measures the yardstick for rows that do not take turns with it, unless it was measured already.
+    fn yardstick(&mut self, sessions: u32) -> Result<(), Error> {
+        if self.report.row(YARDSTICK, sessions).is_some() {
+            return Ok(());
         }
+        let (mut table, mut walk) = (Yardstick::new(sessions), Walk::new(Arrival::Uniform));
+        let runs: Result<Vec<Run>, Error> =
+            (0..self.plan.runs).map(|_| self.meter.run(&mut walk, &mut table)).collect();
+        self.add(YARDSTICK, sessions, &runs?);
+        Ok(())
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_the_beginning_of_a_name() {
+        let name = "engine.nat64.outbound.udp";
+        for pattern in ["", "engine", "engine.nat64.outbound.udp", "engine.*.udp", "*outbound", "*"] {
+            assert!(fits(pattern, name), "{pattern}");
+        }
+        for pattern in ["nat64", "engine.nat44", "engine.*.tcp", "engine.nat64.outbound.udp.zipf", "*x"] {
+            assert!(!fits(pattern, name), "{pattern}");
+        }
+        assert!(Plan::default().wants("anything"));
+    }
+
+    #[test]
+    fn a_plan_without_rows_is_an_error() {
+        let plan = Plan { runs: 1, only: Some("nonsense".into()), ..Plan::default() };
+        assert!(matches!(measure(&plan, |_| ()), Err(Error::NoRow(name)) if name == "nonsense"));
+    }
+
+    #[test]
+    fn rows_that_were_asked_for_come_with_their_yardstick() {
+        let plan = Plan { runs: 1, quick: true, only: Some("setup.nat44".into()), core: None };
+        let mut small = Vec::new();
+        let machine = Machine::default();
+        let mut progress = |what: &str| small.push(what.to_owned());
+        let mut suite = Suite {
+            plan: &plan,
+            meter: Meter::new(),
+            report: Report::default(),
+            machine,
+            progress: &mut progress,
+        };
+        suite.setup(1024).unwrap();
+        let report = suite.finish().unwrap();
+        let names: Vec<_> = report.rows.iter().map(|row| row.bench.as_str()).collect();
+        assert_eq!(names, [YARDSTICK, "setup.nat44"]);
+        assert!(report.rows[1].ratio().is_some() && small.len() == 1);
+    }
 }

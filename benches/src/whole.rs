@@ -4,13 +4,13 @@
 
 use std::hint::black_box;
 
-use sluice_nat::{Direction, InboundTuple, Kind, Outbound, OutboundTuple, Protocol, SessionIndex, Tick};
+use sluice_nat::{Direction, InboundTuple, Outbound, OutboundTuple, SessionIndex, Tick};
 use sluice_packet::{Family, Meta, link, parse};
 
-use crate::frames::{self, Buffer, HEADROOM};
-use crate::hardware::prefetch;
+use crate::frames::{self, Buffer};
 use crate::meter::{BATCH, RING, Workload};
-use crate::{Population, Random, rewrite};
+use crate::population::{Arrival, Draw};
+use crate::{Population, established};
 
 /// Translates packets of one direction.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Whole {
     direction: Direction,
     ring: Vec<Buffer>,
     scratch: Scratch,
-    random: Random,
+    draw: Draw,
 }
 
 /// Kept between batches, as a worker keeps it.
@@ -42,7 +42,7 @@ impl Whole {
                 inbound: Vec::with_capacity(BATCH),
                 identification: 0,
             },
-            random: Random::new(0x7768_6f6c),
+            draw: Draw::new(0x7768_6f6c, Arrival::Uniform),
         }
     }
 }
@@ -52,18 +52,16 @@ impl Workload for Whole {
 
     fn fill(&mut self, population: &Population) {
         for buffer in &mut self.ring {
-            let flow = self.random.below(population.sessions());
+            let flow = self.draw.flow(population);
             frames::write(population, self.direction, flow, buffer);
         }
     }
 
     fn pass(&mut self, population: &mut Population, now: Tick) -> u64 {
-        let len = frames::len(frames::family(population.kind, self.direction));
+        let len = frames::len(frames::family(population.flows.kind, self.direction));
         let mut handled = 0;
         for batch in self.ring.as_chunks_mut::<BATCH>().0 {
-            for buffer in batch.iter() {
-                prefetch(&buffer.0[HEADROOM]);
-            }
+            batch.iter().for_each(Buffer::prefetch);
             handled += match self.direction {
                 Direction::Outbound => outbound(population, batch, len, &mut self.scratch, now),
                 Direction::Inbound => inbound(population, batch, len, &mut self.scratch, now),
@@ -71,12 +69,6 @@ impl Workload for Whole {
         }
         handled
     }
-}
-
-/// The frame that came in.
-#[inline(always)]
-fn frame(buffer: &Buffer, len: usize) -> &[u8] {
-    &buffer.0[HEADROOM..HEADROOM + len]
 }
 
 /// Handles a batch from inside. Stops at a packet that it cannot classify: there is none, and the meter would see it.
@@ -90,8 +82,9 @@ fn outbound(
 ) -> u64 {
     scratch.metas.clear();
     scratch.outbound.clear();
+    let protocol = population.flows.protocol;
     for buffer in batch.iter() {
-        let frame = frame(buffer, len);
+        let frame = buffer.frame(len);
         let Ok(link) = link(frame) else { return 0 };
         let Ok(meta) = parse(frame, &link) else { return 0 };
         let class = match meta.family {
@@ -101,7 +94,7 @@ fn outbound(
         let Outbound::Translate { kind_realm, prefix64, remote } = class else { return 0 };
         scratch.outbound.push(OutboundTuple {
             kind_realm,
-            protocol: Protocol::Udp,
+            protocol,
             inside: meta.source,
             inside_port: meta.source_port,
             remote,
@@ -112,22 +105,7 @@ fn outbound(
     }
     let mut found = [SessionIndex::NONE; BATCH];
     population.engine.find_outbound(&scratch.outbound, &mut found);
-    let mut handled = 0;
-    for ((buffer, meta), session) in batch.iter_mut().zip(&scratch.metas).zip(found) {
-        if !session.is_some()
-            || population.engine.established(session, Direction::Outbound, meta.tcp_flags, now).is_err()
-        {
-            continue;
-        }
-        let fixed = population.engine.session(session).fixed();
-        scratch.identification = scratch.identification.wrapping_add(1);
-        let Some(rewrite) = rewrite::outbound(&population.config, meta, &fixed, scratch.identification)
-        else {
-            continue;
-        };
-        handled += u64::from(rewrite::translate(buffer, meta, Family::V4, &rewrite));
-    }
-    handled
+    established::outbound(population, batch, &scratch.metas, &found, &mut scratch.identification, now)
 }
 
 /// Handles a batch from outside.
@@ -141,8 +119,9 @@ fn inbound(
 ) -> u64 {
     scratch.metas.clear();
     scratch.inbound.clear();
+    let protocol = population.flows.protocol;
     for buffer in batch.iter() {
-        let frame = frame(buffer, len);
+        let frame = buffer.frame(len);
         let Ok(link) = link(frame) else { return 0 };
         let Ok(meta) = parse(frame, &link) else { return 0 };
         let external = meta.destination as u32;
@@ -150,7 +129,7 @@ fn inbound(
             return 0;
         }
         scratch.inbound.push(InboundTuple {
-            protocol: Protocol::Udp,
+            protocol,
             external,
             external_port: meta.destination_port,
             remote: meta.source as u32,
@@ -160,19 +139,7 @@ fn inbound(
     }
     let mut found = [SessionIndex::NONE; BATCH];
     population.engine.find_inbound(&scratch.inbound, &mut found);
-    let mut handled = 0;
-    for ((buffer, meta), session) in batch.iter_mut().zip(&scratch.metas).zip(found) {
-        if !session.is_some()
-            || population.engine.established(session, Direction::Inbound, meta.tcp_flags, now).is_err()
-        {
-            continue;
-        }
-        let fixed = population.engine.session(session).fixed();
-        let Some(rewrite) = rewrite::inbound(&population.config, &fixed) else { continue };
-        let to = if fixed.kind_realm.kind() == Some(Kind::Nat64) { Family::V6 } else { Family::V4 };
-        handled += u64::from(rewrite::translate(buffer, meta, to, &rewrite));
-    }
-    handled
+    established::inbound(population, batch, &scratch.metas, &found, now)
 }
 
 /// Reads headers and nothing else: the part that [`Whole`] has before the engine.
@@ -194,16 +161,14 @@ impl Workload for Parse {
     }
 
     fn pass(&mut self, population: &mut Population, _: Tick) -> u64 {
-        let len = frames::len(frames::family(population.kind, self.0.direction));
+        let len = frames::len(frames::family(population.flows.kind, self.0.direction));
         let metas = &mut self.0.scratch.metas;
         let mut handled = 0;
         for batch in self.0.ring.as_chunks::<BATCH>().0 {
-            for buffer in batch {
-                prefetch(&buffer.0[HEADROOM]);
-            }
+            batch.iter().for_each(Buffer::prefetch);
             metas.clear();
             for buffer in batch {
-                let frame = frame(buffer, len);
+                let frame = buffer.frame(len);
                 let Ok(link) = link(frame) else { return 0 };
                 let Ok(meta) = parse(frame, &link) else { return 0 };
                 metas.push(meta);
@@ -217,12 +182,14 @@ impl Workload for Parse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Flows;
+    use crate::flows::{DIRECTIONS, KINDS};
     use crate::meter::START;
 
     #[test]
     fn all_packets_are_parsed() {
-        for kind in [Kind::Nat64, Kind::Nat44] {
-            let mut population = Population::new(kind, 3000).unwrap();
+        for kind in KINDS {
+            let mut population = Population::new(Flows::udp(kind, 3000)).unwrap();
             let mut parse = Parse::new(Direction::Outbound);
             parse.fill(&population);
             assert_eq!(parse.pass(&mut population, START), RING as u64);
@@ -231,9 +198,9 @@ mod tests {
 
     #[test]
     fn all_packets_are_translated() {
-        for kind in [Kind::Nat64, Kind::Nat44] {
-            let mut population = Population::new(kind, 3000).unwrap();
-            for direction in [Direction::Outbound, Direction::Inbound] {
+        for flows in KINDS.into_iter().flat_map(|kind| [Flows::udp(kind, 3000), Flows::tcp(kind, 3000)]) {
+            let mut population = Population::new(flows).unwrap();
+            for direction in DIRECTIONS {
                 let mut whole = Whole::new(direction);
                 whole.fill(&population);
                 assert_eq!(whole.pass(&mut population, START.after(1)), RING as u64);

@@ -207,7 +207,7 @@ impl Bench {
             Direction::Outbound => (0, 1),
             Direction::Inbound => (1, 0),
         };
-        let len = frames::len(frames::family(self.population.kind, direction));
+        let len = frames::len(frames::family(self.population.flows.kind, direction));
         let mut buffer = Buffer::default();
         for burst in &mut self.spare {
             if burst.is_empty() {

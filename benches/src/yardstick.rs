@@ -17,6 +17,7 @@ use sluice_nat::{Fixed, Hot, Kind, KindRealm, Route, Session, Tick};
 
 use crate::hardware::{huge_vec, prefetch};
 use crate::meter::{BATCH, RING, START, Workload};
+use crate::population::{Arrival, Draw};
 use crate::random::Random;
 
 /// Slots of a bucket.
@@ -152,12 +153,13 @@ fn fixed(number: u32) -> Fixed {
 #[derive(Debug)]
 pub struct Walk {
     ring: Vec<Header>,
-    random: Random,
+    draw: Draw,
 }
 
-impl Default for Walk {
-    fn default() -> Self {
-        Self { ring: vec![Header::default(); RING], random: Random::new(0x7761_6c6b) }
+impl Walk {
+    /// A walk for packets that come like this. [`Arrival::Uniform`] is the yardstick.
+    pub fn new(arrival: Arrival) -> Self {
+        Self { ring: vec![Header::default(); RING], draw: Draw::new(0x7761_6c6b, arrival) }
     }
 }
 
@@ -166,7 +168,7 @@ impl Workload for Walk {
 
     fn fill(&mut self, table: &Yardstick) {
         for header in &mut self.ring {
-            *header = Header(table.places[self.random.below(table.places.len() as u32) as usize]);
+            *header = Header(table.places[self.draw.below(table.places.len() as u32) as usize]);
         }
     }
 
@@ -274,7 +276,7 @@ mod tests {
     #[test]
     fn a_pass_reads_all_sessions_of_the_ring_and_marks_them_seen() {
         let mut table = Yardstick::new(65_536);
-        let mut walk = Walk::default();
+        let mut walk = Walk::new(Arrival::Uniform);
         walk.fill(&table);
         let now = START.after(5);
         assert_eq!(walk.pass(&mut table, now), RING as u64);

@@ -1,4 +1,5 @@
-//! Prints what a packet costs, beside the yardstick of the same run; or what listing the sessions costs.
+//! Prints what packets and sessions cost, beside the yardstick of the same run; makes documents of such results; or prints what
+//! listing the sessions costs.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -10,25 +11,35 @@ use core_affinity::CoreId;
 use serde::Serialize;
 use sluice_benches::listing::{self, Plan};
 use sluice_benches::reader::Reader;
-use sluice_benches::{Error, SIZES, suite};
+use sluice_benches::suite::{self, Plan as Rows};
+use sluice_benches::{Error, Report, SIZES, document, plot};
 
-/// Runs of a row: enough for the least of them to be a quiet one.
-const RUNS: usize = 21;
-const QUICK_RUNS: usize = 5;
+/// Runs of a row.
+const RUNS: usize = 7;
+const QUICK_RUNS: usize = 3;
+/// Rounds beside a reader: enough for the least of them to be a quiet one.
+const ROUNDS: usize = 21;
+const QUICK_ROUNDS: usize = 5;
 
 /// Measures the translation engine in cycles a packet, beside the memory-limit yardstick of the same run
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Five runs of each row instead of twenty-one
+    /// Fewer runs and rows
     #[arg(long, global = true)]
     quick: bool,
-    /// Also write all results to a file
+    /// Also write all results to a file, as JSON lines
     #[arg(long, value_name = "FILE", global = true)]
     json: Option<PathBuf>,
     /// Core to run on [default: the last]
     #[arg(long, value_name = "NUMBER", global = true)]
     core: Option<usize>,
+    /// Measure only rows whose name begins so; * stands for anything
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
+    /// Runs of each row [default: 7, quick: 3]
+    #[arg(long, value_name = "NUMBER")]
+    runs: Option<usize>,
     #[command(subcommand)]
     what: Option<What>,
 }
@@ -39,6 +50,24 @@ enum What {
     #[command(after_help = "Example:\n  cargo build --release -p sluice-benches -p sluice-control\n  \
         target/release/sluice-bench sessions --json sessions.json")]
     Sessions(Sessions),
+    /// Makes documents of results
+    Report(Documents),
+}
+
+#[derive(Args)]
+struct Documents {
+    /// Files of JSON lines, of this program or of others
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print all rows
+    #[arg(long)]
+    table: bool,
+    /// Write a page; `NAME-notes.md` beside it is appended to it
+    #[arg(long, value_name = "NAME.md")]
+    markdown: Option<PathBuf>,
+    /// Draw the picture
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -68,26 +97,35 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Error> {
-    // Asked for before the first is chosen: afterwards there is one only.
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let core = match arguments.core {
-        None => cores.last().copied(),
-        Some(core) => Some(find(&cores, core)?),
-    };
-    // Stays on one core, so that its caches are the ones that fill. Where the system does not allow it, goes on without.
-    let pinned = core.filter(|&core| core_affinity::set_for_current(core)).map(|core| core.id);
-    let runs = if arguments.quick { QUICK_RUNS } else { RUNS };
-    let progress = |what: &str| eprintln!("measuring: {what}");
-    let json = arguments.json.as_deref();
     match &arguments.what {
-        None => show(&suite::measure(runs, pinned, progress)?, json),
-        Some(What::Sessions(sessions)) => {
-            let reader = sessions.reader(&cores, core)?;
-            let (directory, sessions) = (sessions.dir.as_path(), sessions.sessions);
-            let plan = Plan { directory, sessions, rounds: runs, core: pinned, reader: &reader };
-            show(&listing::measure(&plan, progress)?, json)
-        }
+        Some(What::Report(documents)) => documents.make(),
+        Some(What::Sessions(sessions)) => sessions.measure(arguments),
+        None => measure(arguments),
     }
+}
+
+/// All rows.
+fn measure(arguments: &Arguments) -> Result<(), Error> {
+    let quick = arguments.quick;
+    let runs = arguments.runs.unwrap_or(if quick { QUICK_RUNS } else { RUNS });
+    let core = pin(choose(&core_affinity::get_core_ids().unwrap_or_default(), arguments.core)?);
+    let report = suite::measure(&Rows { quick, runs, only: arguments.only.clone(), core }, say)?;
+    print(&report);
+    arguments.json.as_ref().map_or(Ok(()), |path| report.write(path))
+}
+
+fn say(what: &str) {
+    eprintln!("measuring: {what}");
+}
+
+/// The core that was asked for, or the last.
+fn choose(cores: &[CoreId], core: Option<usize>) -> Result<Option<CoreId>, Error> {
+    core.map_or_else(|| Ok(cores.last().copied()), |core| find(cores, core).map(Some))
+}
+
+/// Stays on one core, so that its caches are the ones that fill. Where the system does not allow it, goes on without.
+fn pin(core: Option<CoreId>) -> Option<usize> {
+    core.filter(|&core| core_affinity::set_for_current(core)).map(|core| core.id)
 }
 
 fn find(cores: &[CoreId], core: usize) -> Result<CoreId, Error> {
@@ -96,6 +134,17 @@ fn find(cores: &[CoreId], core: usize) -> Result<CoreId, Error> {
 }
 
 impl Sessions {
+    fn measure(&self, arguments: &Arguments) -> Result<(), Error> {
+        // Asked for before the first is chosen: afterwards there is one only.
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let worker = choose(&cores, arguments.core)?;
+        let core = pin(worker);
+        let reader = self.reader(&cores, worker)?;
+        let rounds = if arguments.quick { QUICK_ROUNDS } else { ROUNDS };
+        let plan = Plan { directory: &self.dir, sessions: self.sessions, rounds, core, reader: &reader };
+        show(&listing::measure(&plan, say)?, arguments.json.as_deref())
+    }
+
     fn reader(&self, cores: &[CoreId], worker: Option<CoreId>) -> Result<Reader, Error> {
         let core = match self.reader_core {
             Some(core) => find(cores, core)?,
@@ -107,12 +156,42 @@ impl Sessions {
     }
 }
 
-/// Prints the table and writes the file. Whoever closes the pipe has seen enough.
-fn show<T: Display + Serialize>(report: &T, json: Option<&Path>) -> Result<(), Error> {
+impl Documents {
+    fn make(&self) -> Result<(), Error> {
+        let report = Report::read(&self.files)?;
+        if self.table {
+            print(&report);
+        }
+        if let Some(path) = &self.markdown {
+            let beside = path.with_extension("").into_os_string();
+            let mut notes = beside;
+            notes.push("-notes.md");
+            // Whoever has nothing to say writes none.
+            let notes = std::fs::read_to_string(notes).unwrap_or_default();
+            let picture =
+                self.svg.as_ref().and_then(|svg| svg.file_name()).map(|name| name.to_string_lossy());
+            write(path, document::markdown(&report, picture.as_deref(), &notes).as_bytes())?;
+        }
+        match (&self.svg, plot::svg(&report)) {
+            (Some(path), Some(picture)) => write(path, picture.as_bytes()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    std::fs::write(path, bytes).map_err(|error| Error::Write { path: path.into(), error })
+}
+
+/// Whoever closes the pipe has seen enough.
+fn print(report: &impl Display) {
     let _ = write!(std::io::stdout().lock(), "{report}");
+}
+
+/// Prints the table and writes the file.
+fn show<T: Display + Serialize>(report: &T, json: Option<&Path>) -> Result<(), Error> {
+    print(report);
     let Some(path) = json else { return Ok(()) };
-    let written = serde_json::to_vec_pretty(report)
-        .map_err(std::io::Error::from)
-        .and_then(|bytes| std::fs::write(path, bytes));
-    written.map_err(|error| Error::Write { path: path.into(), error })
+    let failed = |error: serde_json::Error| Error::Write { path: path.into(), error: error.into() };
+    write(path, &serde_json::to_vec_pretty(report).map_err(failed)?)
 }

@@ -17,14 +17,14 @@ fn main() {
         {
             use sluice_benches::{Meter, Yardstick, yardstick::Walk};
             let mut table = Yardstick::new(sessions);
-            let mut walk = Walk::default();
+            let mut walk = Walk::new(sluice_benches::population::Arrival::Uniform);
             let mut meter = Meter::new();
             let runs: Vec<f64> =
                 (0..3).map(|_| meter.run(&mut walk, &mut table).unwrap().cycles_per_packet).collect();
             println!("{sessions:8} yardstick {runs:.1?}");
         }
         for kind in [Kind::Nat64, Kind::Nat44] {
-            let mut bench = Bench::new(&eal, Population::new(kind, sessions).unwrap());
+            let mut bench = Bench::new(&eal, Population::new(sluice_benches::flows::Flows::udp(kind, sessions)).unwrap());
             println!("empty loop {:.1} {:.1}", bench.empty(), bench.empty());
             for direction in [Direction::Outbound, Direction::Inbound] {
                 bench.warm_up(direction);

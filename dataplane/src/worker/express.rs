@@ -31,6 +31,10 @@ use crate::ident::Leases;
 use crate::nexthop::{AdjacencyIndex, NextHop, State};
 use crate::setup::{PortInterfaces, Setup};
 
+/// How many packets lie between the one whose headers are read and the one whose bucket is scanned: so many take longer to
+/// read than memory takes to answer, and no longer, so that the sessions are on their way early too.
+const AHEAD: usize = 10;
+
 /// What is known of a packet.
 #[derive(Clone, Copy)]
 struct Lane {
@@ -76,6 +80,17 @@ impl Lane {
     };
 }
 
+impl Lane {
+    /// The second step of the look-up.
+    #[inline(always)]
+    fn scan(&mut self, engine: &Engine) {
+        match self.way {
+            Way::Inbound => engine.scan_inbound(&mut self.search),
+            Way::SixToFour | Way::FourToFour => engine.scan_outbound(&mut self.search),
+        }
+    }
+}
+
 /// The lanes of a burst, reused for every one.
 pub(super) struct Lanes(Box<[Lane; BURST]>);
 
@@ -114,16 +129,15 @@ impl Worker {
             if gate.admits(mbuf, lane) {
                 lane.position = position as u8;
                 count += 1;
+                if let Some(before) = count.checked_sub(AHEAD) {
+                    lanes[before].scan(engine);
+                }
             }
         }
         let lanes = &mut lanes[..count];
         stages.charge(Stage::Parse);
-        for lane in lanes.iter_mut() {
-            match lane.way {
-                Way::Inbound => engine.scan_inbound(&mut lane.search),
-                Way::SixToFour | Way::FourToFour => engine.scan_outbound(&mut lane.search),
-            }
-        }
+        let last = count.saturating_sub(AHEAD - 1);
+        lanes[last..].iter_mut().for_each(|lane| lane.scan(engine));
         for lane in lanes.iter_mut() {
             lane.session = match lane.way {
                 Way::Inbound => engine.settle_inbound(&lane.inbound, &lane.search),
