@@ -114,7 +114,7 @@ impl Population {
             let last = live.min(first + BATCH as u32);
             tuples.clear();
             tuples.extend((first..last).map(|n| self.outbound(self.nth(n))));
-            self.engine.prepare_outbound(&tuples);
+            self.engine.prepare_outbound(&tuples, now);
             for (n, tuple) in (first..last).zip(&tuples) {
                 let flow = self.nth(n);
                 self.open(flow, tuple, now, &mut ())?;

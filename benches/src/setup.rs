@@ -95,7 +95,7 @@ impl Filling {
     #[inline(always)]
     fn open(&mut self, batch: &[sluice_nat::OutboundTuple]) -> Result<(), Error> {
         let engine = &mut self.population.engine;
-        engine.prepare_outbound(batch);
+        engine.prepare_outbound(batch, self.now);
         for tuple in batch {
             let made = engine.new_outbound(tuple, 0, 0, self.now, &mut self.notices);
             made.map_err(|reason| Error::Refused { opened: self.next, wanted: self.top, reason })?;

@@ -169,6 +169,16 @@ impl Bindings {
         self.by_inside.prefetch(self.by_inside.place(key.hash(&self.seed)));
     }
 
+    /// The binding whose tag stands in the index: perhaps the wanted one. Its memory is asked for.
+    #[inline]
+    pub(crate) fn guess(&self, key: &InsideKey) -> Option<u32> {
+        let place = self.by_inside.place(key.hash(&self.seed));
+        let slots = self.by_inside.candidates(place);
+        let number = (slots != 0).then(|| self.by_inside.at(place, slots.trailing_zeros()))?;
+        self.slab.prefetch(number);
+        Some(number)
+    }
+
     /// Asks for the index line of an external key.
     #[inline]
     pub(crate) fn prefetch_external(&self, key: &ExternalKey) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sluice_packet::{Delta, DropReason};
 
+use crate::ahead::Picks;
 use crate::bindings::{Binding, Bindings};
 use crate::blocks::Blocks;
 use crate::config::Config;
@@ -50,6 +51,7 @@ pub(crate) struct Tables {
     pub(crate) subscribers: Subscribers,
     pub(crate) blocks: Blocks,
     pub(crate) rng: Rng,
+    pub(crate) picks: Picks,
     /// Sessions that this worker may have.
     pub(crate) max_sessions: u32,
     pub(crate) live: u32,
@@ -108,6 +110,7 @@ impl Tables {
             subscribers: Subscribers::new(room.min(MAX_SUBSCRIBERS), seed),
             blocks: Blocks::new(blocks),
             rng: Rng::new(shared.geometry().seed, worker.0),
+            picks: Picks::new(),
             max_sessions: entries,
             live: 0,
             statics: 0,
