@@ -67,12 +67,10 @@ impl Tables {
             self.outbound.prefetch(self.outbound.place(tuple.hash(&self.seed)));
             self.subscribers.prefetch(tuple.kind_realm, config.subscriber(tuple.kind_realm, tuple.inside));
             let rule = config.rule(tuple.kind_realm, tuple.prefix64, tuple.inside, tuple.remote, None);
-            *key = rule.map(|rule| InsideKey {
-                kind_realm: tuple.kind_realm,
-                protocol: tuple.protocol,
-                inside: tuple.inside,
-                inside_port: tuple.inside_port,
-                pool: config.pools[usize::from(rule.pool)].id,
+            *key = rule.map(|rule| {
+                let pool = config.pools[usize::from(rule.pool)].id;
+                let inside = (tuple.inside, tuple.inside_port);
+                InsideKey::new(tuple.kind_realm, tuple.protocol, inside, pool)
             });
             if let Some(key) = key {
                 self.bindings.prefetch_inside(key);

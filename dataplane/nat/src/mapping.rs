@@ -64,13 +64,8 @@ impl Tables {
         };
         self.inbound.prefetch(self.inbound.place(reply.hash(&self.seed)));
         self.blocks.take(&self.shared, block, tuple.protocol, port);
-        let inside = InsideKey {
-            kind_realm: tuple.kind_realm,
-            protocol: tuple.protocol,
-            inside: tuple.inside,
-            inside_port: tuple.inside_port,
-            pool: pool.id,
-        };
+        let inside = (tuple.inside, tuple.inside_port);
+        let inside = InsideKey::new(tuple.kind_realm, tuple.protocol, inside, pool.id);
         let mut binding = Binding::new(&inside, &external, block);
         binding.prefix64 = tuple.prefix64;
         let Some(number) = self.bindings.add(binding) else {
@@ -98,16 +93,16 @@ impl Tables {
         self.blocks.give_back(
             &self.shared,
             binding.home,
-            binding.protocol,
+            binding.protocol(),
             binding.external_port,
             now,
             rests,
         );
         events.event(Event::BindingDeleted {
-            kind_realm: binding.kind_realm,
-            protocol: binding.protocol,
+            kind_realm: binding.kind_realm(),
+            protocol: binding.protocol(),
             inside: binding.inside(),
-            inside_port: binding.inside_port,
+            inside_port: binding.inside_port(),
             external: binding.external,
             external_port: binding.external_port,
         });

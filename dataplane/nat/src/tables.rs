@@ -202,9 +202,9 @@ impl Tables {
     ) -> Fixed {
         let binding = self.bindings.get(number);
         let mut fixed = Fixed {
-            kind_realm: binding.kind_realm,
-            protocol: binding.protocol as u8,
-            inside_port: binding.inside_port,
+            kind_realm: binding.kind_realm(),
+            protocol: binding.protocol() as u8,
+            inside_port: binding.inside_port(),
             inside: binding.inside(),
             remote,
             external: binding.external,
@@ -230,7 +230,7 @@ impl Tables {
     ) -> Result<Fixed, DropReason> {
         let to = (opening.remote, opening.remote_port);
         let fixed = self.fixed(config, opening.binding, (opening.prefix64, opening.rule), to);
-        let protocol = self.bindings.get(opening.binding).protocol;
+        let protocol = self.bindings.get(opening.binding).protocol();
         let (state, class) = tcp::initial(protocol, opening.direction);
         let mut flags = if opening.direction == Direction::Inbound { FROM_OUTSIDE } else { 0 };
         if opening.filtering == Filtering::AddressDependent {
