@@ -289,6 +289,7 @@ fn account(before: &CountersSnapshot, after: &CountersSnapshot) -> [f64; STAGES.
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::meter::START;
 
     // DPDK starts once in a process, so there is one test.
     #[test]
@@ -313,5 +314,80 @@ mod tests {
         }
         bench.hand_off().unwrap();
         assert_eq!(bench.report.rows.len(), 3);
+        for kind in KINDS {
+            the_lane_does_what_the_general_stages_do(&bench, Flows::udp(kind, 300));
+            the_lane_does_what_the_general_stages_do(&bench, Flows::tcp(kind, 300));
+        }
+    }
+
+    /// Two workers get the same frames one by one, of flows that exist and of others, many of them damaged. One of them traces
+    /// all, which is the general way. To the byte, they send the same, and count the same.
+    fn the_lane_does_what_the_general_stages_do(bench: &Bench<'_>, flows: Flows) {
+        let mut random = Random::new(0x6c61_6e65);
+        let mut populations = [0, 1].map(|_| Population::empty(flows, 1024).unwrap());
+        populations.iter_mut().for_each(|population| population.open_to(200, START).unwrap());
+        let known = Population::new(flows).unwrap();
+        let mut rigs = populations.each_mut().map(|population| bench.rig(population).unwrap());
+        rigs[1].trace_all();
+        let mut carried = 0;
+        for n in 0..6000u32 {
+            let direction = DIRECTIONS[random.below(2) as usize];
+            let population = &populations[0];
+            // Inbound packets need the external port that the flow was given; of others, any will do.
+            let flow = random.below(if direction == Direction::Inbound { 200 } else { flows.count });
+            let mut buffer = Buffer::default();
+            let len = write(if flow < 200 { population } else { &known }, direction, flow, &mut buffer);
+            let mut frame = buffer.frame(len).to_vec();
+            damage(&mut frame, &mut random);
+            let port = usize::from(direction == Direction::Inbound);
+            let out = rigs.each_mut().map(|rig| rig.one(port, &frame));
+            carried += out[0].len();
+            assert_eq!(out[0], out[1], "{flows:?} {direction:?} {n}: {frame:02x?}");
+        }
+        assert!(carried > 3000, "{carried}");
+        // Gauges are published now and then.
+        rigs.iter_mut().for_each(Rig::rest);
+        let [lane, general] = rigs.each_ref().map(|rig| rig.counters(0));
+        let own = |counter: Counter| {
+            let name = counter.name();
+            name.starts_with("cycles")
+                || name.contains("loop")
+                || name.contains("sampled")
+                || name == "traces_lost"
+        };
+        for &counter in Counter::ALL.iter().filter(|&&counter| !own(counter)) {
+            assert_eq!(lane.get(counter), general.get(counter), "{flows:?} {counter}");
+        }
+        for &reason in sluice_packet::DropReason::ALL {
+            assert_eq!(lane.drops(reason), general.drops(reason), "{flows:?} {reason:?}");
+        }
+        for interface in 0..2 {
+            assert_eq!(lane.interface(interface), general.interface(interface), "{flows:?} {interface}");
+        }
+    }
+
+    /// What the network does to packets, and worse.
+    fn damage(frame: &mut Vec<u8>, random: &mut Random) {
+        let six = frame[12..14] == [0x86, 0xdd];
+        let (ttl, l4) = if six { (21, 54) } else { (22, 34) };
+        match random.below(16) {
+            0 => frame[ttl] = random.below(3) as u8,
+            1 => frame[random.below(14) as usize] ^= 1 << random.below(8),
+            2 => frame[14 + random.below(40) as usize] ^= 1 << random.below(8),
+            3 => frame[l4 + random.below(20) as usize] ^= 1 << random.below(8),
+            4 => frame.truncate(14 + random.below(60) as usize),
+            5 => frame.extend((0..random.below(60)).map(|_| 0xee)),
+            // A UDP checksum of zero; in TCP the upper half of the sequence number.
+            6 => frame[l4 + 6..l4 + 8].fill(0),
+            7 => frame.splice(12..12, [0x81, 0, random.below(2) as u8, 0]).for_each(drop),
+            // Flags of TCP.
+            8 => frame[(l4 + 13).min(59)] = random.below(256) as u8,
+            _ => return,
+        }
+        if !six && frame.len() >= 34 && frame[14] == 0x45 && random.below(4) > 0 {
+            frame[24..26].fill(0);
+            let sum = sluice_packet::checksum::ipv4_header(&frame[14..34]);
+            frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        }
     }
 }

@@ -59,7 +59,8 @@ pub(super) struct Rig {
     pool: Mempool,
     /// Buffers that came out and go in again.
     spare: Vec<Burst<BURST>>,
-    _ends: Vec<Ends>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "held, so that the rings have two ends"))]
+    ends: Vec<Ends>,
     region: DataplaneRegion,
     _lock: Lock,
     _directory: tempfile::TempDir,
@@ -127,17 +128,7 @@ impl Rig {
             }));
         }
         let spare = (0..ROUND / BURST).map(|_| Burst::new()).collect();
-        Ok(Self {
-            workers,
-            registered,
-            ports,
-            pool,
-            spare,
-            _ends: ends,
-            region,
-            _lock: lock,
-            _directory: directory,
-        })
+        Ok(Self { workers, registered, ports, pool, spare, ends, region, _lock: lock, _directory: directory })
     }
 
     /// Counters of a worker.
@@ -177,6 +168,49 @@ impl Rig {
             }
         }
         (spent, out)
+    }
+
+    /// From now on every packet is traced, which keeps it off the express lane.
+    #[cfg(test)]
+    pub(super) fn trace_all(&mut self) {
+        for (_, _, orders, _) in &mut self.ends {
+            let filter = sluice_shm::TraceFilter::default();
+            assert!(orders.push(Order::TraceStart { id: 1, count: u32::MAX, filter }).is_ok());
+        }
+        self.turn();
+    }
+
+    /// Puts one frame in, and returns what comes out: of which port, and its bytes.
+    #[cfg(test)]
+    pub(super) fn one(&mut self, port: usize, frame: &[u8]) -> Vec<(usize, Vec<u8>)> {
+        let mut burst = Burst::<BURST>::new();
+        self.pool.alloc_bulk(&mut burst, 1);
+        for mbuf in burst.iter_mut() {
+            mbuf.set_bounds(HEADROOM, frame.len());
+            mbuf.data_mut().copy_from_slice(frame);
+        }
+        self.ports[port].feed.tx(&mut burst);
+        while self.turn() > 0 {}
+        for (punts, ..) in &mut self.ends {
+            while punts.pop().is_ok() {}
+        }
+        let mut out = Vec::new();
+        for (port, outside) in self.ports.iter_mut().enumerate() {
+            for queue in &mut outside.drain {
+                let mut burst = Burst::<BURST>::new();
+                queue.rx(&mut burst);
+                out.extend(burst.iter().map(|mbuf| (port, mbuf.data().to_vec())));
+            }
+        }
+        out
+    }
+
+    /// A few thousand loops without packets.
+    #[cfg(test)]
+    pub(super) fn rest(&mut self) {
+        for _ in 0..4096 {
+            self.turn();
+        }
     }
 
     /// A loop of each worker. Returns how many packets they had.
