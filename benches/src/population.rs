@@ -83,7 +83,17 @@ impl Population {
             _ => 0,
         };
         let external = vec![0; flows.count as usize];
-        Ok(Self { engine, shared, config, flows, prefix_id, external, live: 0, shuffled: false, _region: None })
+        Ok(Self {
+            engine,
+            shared,
+            config,
+            flows,
+            prefix_id,
+            external,
+            live: 0,
+            shuffled: false,
+            _region: None,
+        })
     }
 
     /// From now on flows are opened in a shuffled order, as subscribers do it who know nothing of each other.

@@ -24,7 +24,8 @@ fn main() {
             println!("{sessions:8} yardstick {runs:.1?}");
         }
         for kind in [Kind::Nat64, Kind::Nat44] {
-            let mut bench = Bench::new(&eal, Population::new(sluice_benches::flows::Flows::udp(kind, sessions)).unwrap());
+            let mut bench =
+                Bench::new(&eal, Population::new(sluice_benches::flows::Flows::udp(kind, sessions)).unwrap());
             println!("empty loop {:.1} {:.1}", bench.empty(), bench.empty());
             for direction in [Direction::Outbound, Direction::Inbound] {
                 bench.warm_up(direction);

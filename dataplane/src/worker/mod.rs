@@ -378,7 +378,7 @@ impl Worker {
         if packets > 0 {
             self.sight.counters.add(Counter::BusyLoops, 1);
         }
-        self.stages.end(self.was_busy, self.sight.counters);
+        self.stages.end(packets, self.sight.counters);
         if self.loops & 0x3ff == 1 || packets == 0 && self.loops & 0x3f == 1 {
             self.publish_gauges();
         }
