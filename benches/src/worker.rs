@@ -13,7 +13,7 @@ use sluice_dataplane::nexthop::State;
 use sluice_dataplane::parcel::{Injection, Parcel, Punt};
 use sluice_dataplane::router::{Neighbour, Router};
 use sluice_dataplane::setup::Setup;
-use sluice_dataplane::worker::{Idle, Links, Order, Outbox, Parts, Receive, Sight, Transmit, Worker};
+use sluice_dataplane::worker::{Links, Order, Outbox, Parts, Receive, Sight, Transmit, Worker};
 use sluice_dpdk::{
     Burst, Device, Eal, Mempool, MempoolConfig, Port, PortConfig, RegisteredThread, RxQueue, TxQueue,
 };
@@ -155,7 +155,6 @@ impl Bench {
             sight: Sight { counters: side.counters, notices: side.notices, traces: side.traces },
             mempool: pool.clone(),
             clock: Clock::new(sluice_shm::clock::now_ns() - 1_001_000_000_000),
-            idle: Idle::dedicated(),
             leases: Leases::new(Identifications::new(7)),
             iterations: Arc::new(AtomicU32::new(0)),
         });
