@@ -97,6 +97,12 @@ pub enum Error {
     /// The configuration was not written into the run directory.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// DPDK did not start, or gave no ports or no memory.
+    #[error(transparent)]
+    Dpdk(#[from] sluice_dpdk::Error),
+    /// The routes of the worker's benchmark were refused.
+    #[error(transparent)]
+    Routes(#[from] sluice_dataplane::router::RouterError),
     /// The reader did not run.
     #[error(
         "cannot run {path}: {error}; build it (cargo build --release -p sluice-control) or name it with --sluice"

@@ -1,23 +1,28 @@
-//! The engine: packets whose headers have been read are looked up, taken note of, and translated.
+//! The engine: packets whose headers have been read are looked up, shown to their sessions, and translated.
+//!
+//! The steps are those of the worker's express lane: search, scan, settle, established, rewrite. As in the yardstick, lines are
+//! asked for one batch ahead of their use: while a batch is translated, the sessions of the next are on their way, and the
+//! buckets of the one after it.
 
-use std::hint::black_box;
+use sluice_nat::{Direction, Fixed, InboundKey, Kind, OutboundKey, Search, SessionIndex, Tick};
+use sluice_packet::{
+    Delta, Ends, Family, Frame, Plain, plain_four_to_four, plain_four_to_six, plain_six_to_four,
+};
 
-use sluice_nat::{Direction, Fixed, InboundTuple, OutboundTuple, SessionIndex, Tick};
-use sluice_packet::{Family, Meta, Rewrite, link, parse};
-
-use crate::frames::{self, Buffer};
+use crate::Population;
+use crate::frames::{self, Buffer, HEADROOM, LINK};
 use crate::meter::{BATCH, RING, Workload};
 use crate::population::{Arrival, Draw};
-use crate::{Population, rewrite};
 
 /// Translates packets of one direction. What is known of their headers stands ready; reading it is part of the measurement.
 #[derive(Debug)]
 pub struct Established {
     direction: Direction,
     ring: Vec<Buffer>,
-    metas: Vec<Meta>,
-    outbound: Vec<OutboundTuple>,
-    inbound: Vec<InboundTuple>,
+    plains: Vec<Plain>,
+    outbound: Vec<OutboundKey>,
+    inbound: Vec<InboundKey>,
+    searches: Vec<Search>,
     identification: u16,
     draw: Draw,
 }
@@ -28,9 +33,10 @@ impl Established {
         Self {
             direction,
             ring: vec![Buffer::default(); RING],
-            metas: Vec::with_capacity(RING),
+            plains: Vec::with_capacity(RING),
             outbound: Vec::with_capacity(RING),
             inbound: Vec::with_capacity(RING),
+            searches: vec![Search::NONE; RING],
             identification: 0,
             draw: Draw::new(0x656e_6769, arrival),
         }
@@ -41,99 +47,157 @@ impl Workload for Established {
     type State = Population;
 
     fn fill(&mut self, population: &Population) {
-        let len = frames::len(frames::family(population.flows.kind, self.direction));
-        self.metas.clear();
+        let family = frames::family(population.flows.kind, self.direction);
+        let len = frames::len(family);
+        self.plains.clear();
         self.outbound.clear();
         self.inbound.clear();
         for buffer in &mut self.ring {
             let flow = self.draw.flow(population);
             frames::write(population, self.direction, flow, buffer);
-            let frame = buffer.frame(len);
-            self.metas.extend(link(frame).ok().and_then(|link| parse(frame, &link).ok()));
+            self.plains.extend(read(buffer.frame(len), family));
             match self.direction {
-                Direction::Outbound => self.outbound.push(population.outbound(flow)),
-                Direction::Inbound => self.inbound.push(population.inbound(flow)),
+                Direction::Outbound => self.outbound.push(population.outbound(flow).key()),
+                Direction::Inbound => self.inbound.push(population.inbound(flow).key()),
             }
         }
     }
 
     fn pass(&mut self, population: &mut Population, now: Tick) -> u64 {
+        match self.direction {
+            Direction::Outbound => self.outbound(population, now),
+            Direction::Inbound => self.inbound(population, now),
+        }
+    }
+}
+
+/// What is read of a plain packet.
+pub fn read(frame: &[u8], family: Family) -> Option<Plain> {
+    match family {
+        Family::V6 => Plain::read_v6(frame, LINK as u8).map(|(plain, ..)| plain),
+        Family::V4 => Plain::read_v4(frame, LINK as u8).map(|(plain, ..)| plain),
+    }
+}
+
+/// Positions of a batch in the ring.
+fn batch(number: usize) -> std::ops::Range<usize> {
+    (number * BATCH).min(RING)..((number + 1) * BATCH).min(RING)
+}
+
+impl Established {
+    fn outbound(&mut self, population: &mut Population, now: Tick) -> u64 {
+        let Self { ring, plains, outbound, searches, identification, .. } = self;
         let mut handled = 0;
-        let mut found = [SessionIndex::NONE; BATCH];
-        let metas = self.metas.chunks_exact(BATCH);
-        let (batches, _) = self.ring.as_chunks_mut::<BATCH>();
-        for (at, (batch, metas)) in batches.iter_mut().zip(metas).enumerate() {
-            batch.iter().for_each(Buffer::prefetch);
-            handled += match self.direction {
-                Direction::Outbound => {
-                    let tuples = &self.outbound[at * BATCH..][..BATCH];
-                    population.engine.find_outbound(tuples, &mut found);
-                    outbound(population, batch, metas, black_box(&found), &mut self.identification, now)
-                }
-                Direction::Inbound => {
-                    let tuples = &self.inbound[at * BATCH..][..BATCH];
-                    population.engine.find_inbound(tuples, &mut found);
-                    inbound(population, batch, metas, black_box(&found), now)
-                }
-            };
+        for number in 0..RING / BATCH + 2 {
+            for at in batch(number) {
+                searches[at] = population.engine.search_outbound(&outbound[at]);
+                ring[at].prefetch();
+            }
+            if let Some(number) = number.checked_sub(1) {
+                searches[batch(number)].iter_mut().for_each(|search| population.engine.scan_outbound(search));
+            }
+            let Some(number) = number.checked_sub(2) else { continue };
+            for at in batch(number) {
+                let session = population.engine.settle_outbound(&outbound[at], &searches[at]);
+                *identification = identification.wrapping_add(1);
+                let done =
+                    translate_outbound(population, session, &plains[at], &mut ring[at], *identification, now);
+                handled += u64::from(done);
+            }
+        }
+        handled
+    }
+
+    fn inbound(&mut self, population: &mut Population, now: Tick) -> u64 {
+        let Self { ring, plains, inbound, searches, .. } = self;
+        let mut handled = 0;
+        for number in 0..RING / BATCH + 2 {
+            for at in batch(number) {
+                searches[at] = population.engine.search_inbound(&inbound[at]);
+                ring[at].prefetch();
+            }
+            if let Some(number) = number.checked_sub(1) {
+                searches[batch(number)].iter_mut().for_each(|search| population.engine.scan_inbound(search));
+            }
+            let Some(number) = number.checked_sub(2) else { continue };
+            for at in batch(number) {
+                let session = population.engine.settle_inbound(&inbound[at], &searches[at]);
+                handled += u64::from(translate_inbound(population, session, &plains[at], &mut ring[at], now));
+            }
         }
         handled
     }
 }
 
-/// Translates outbound packets that were looked up. Returns how many had a session and were translated.
-#[inline(never)]
-pub fn outbound(
+/// Shows an outbound packet to its session, and translates it. False if it has none.
+#[inline(always)]
+pub fn translate_outbound(
     population: &mut Population,
-    batch: &mut [Buffer],
-    metas: &[Meta],
-    found: &[SessionIndex],
-    identification: &mut u16,
+    session: SessionIndex,
+    plain: &Plain,
+    buffer: &mut Buffer,
+    identification: u16,
     now: Tick,
-) -> u64 {
-    each(population, batch, metas, found, Direction::Outbound, now, |config, meta, fixed| {
-        *identification = identification.wrapping_add(1);
-        rewrite::outbound(config, meta, fixed, *identification)
-    })
+) -> bool {
+    let Some(fixed) = shown(population, session, plain, Direction::Outbound, now) else { return false };
+    let to = Ends {
+        source: fixed.external,
+        destination: fixed.remote,
+        source_port: fixed.external_port,
+        destination_port: fixed.remote_port,
+        delta: Delta::from_raw(fixed.delta),
+    };
+    let header = frames::header(Family::V4);
+    let six = population.flows.kind == Kind::Nat64;
+    let mut frame = frame(buffer, plain, if six { 40 } else { 20 });
+    if six {
+        plain_six_to_four(&mut frame, plain, &header, &to, identification)
+    } else {
+        plain_four_to_four(&mut frame, plain, &header, &to)
+    }
 }
 
-/// Translates inbound packets that were looked up.
-#[inline(never)]
-pub fn inbound(
+/// As [`translate_outbound`], for an inbound packet.
+#[inline(always)]
+pub fn translate_inbound(
     population: &mut Population,
-    batch: &mut [Buffer],
-    metas: &[Meta],
-    found: &[SessionIndex],
+    session: SessionIndex,
+    plain: &Plain,
+    buffer: &mut Buffer,
     now: Tick,
-) -> u64 {
-    each(population, batch, metas, found, Direction::Inbound, now, |config, _, fixed| {
-        rewrite::inbound(config, fixed)
-    })
+) -> bool {
+    let Some(fixed) = shown(population, session, plain, Direction::Inbound, now) else { return false };
+    let (source_port, destination_port) = (fixed.remote_port, fixed.inside_port);
+    let delta = Delta::from_raw(fixed.delta).inverse();
+    let mut frame = frame(buffer, plain, 20);
+    if population.flows.kind == Kind::Nat64 {
+        let Some(prefix) = population.config.prefix64(fixed.prefix64) else { return false };
+        let (source, destination) = (prefix.embed(fixed.remote), fixed.inside);
+        let to = Ends { source, destination, source_port, destination_port, delta };
+        plain_four_to_six(&mut frame, plain, &frames::header(Family::V6), &to)
+    } else {
+        let (source, destination) = (fixed.remote, fixed.inside as u32);
+        let to = Ends { source, destination, source_port, destination_port, delta };
+        plain_four_to_four(&mut frame, plain, &frames::header(Family::V4), &to)
+    }
 }
 
 #[inline(always)]
-fn each(
+fn shown(
     population: &mut Population,
-    batch: &mut [Buffer],
-    metas: &[Meta],
-    found: &[SessionIndex],
+    session: SessionIndex,
+    plain: &Plain,
     direction: Direction,
     now: Tick,
-    mut decide: impl FnMut(&sluice_nat::Config, &Meta, &Fixed) -> Option<Rewrite>,
-) -> u64 {
-    let to: Family = rewrite::family_after(population.flows.kind, direction);
-    let mut handled = 0;
-    for ((buffer, meta), &session) in batch.iter_mut().zip(metas).zip(found) {
-        if !session.is_some()
-            || population.engine.established(session, direction, meta.tcp_flags, now).is_err()
-        {
-            continue;
-        }
-        let fixed = population.engine.session(session).fixed();
-        let Some(rewrite) = decide(&population.config, meta, &fixed) else { continue };
-        handled += u64::from(rewrite::translate(buffer, meta, to, &rewrite));
-    }
-    handled
+) -> Option<Fixed> {
+    let seen =
+        session.is_some() && population.engine.established(session, direction, plain.tcp_flags, now).is_ok();
+    seen.then(|| population.engine.session(session).fixed())
+}
+
+#[inline(always)]
+fn frame<'a>(buffer: &'a mut Buffer, plain: &Plain, header: usize) -> Frame<'a> {
+    Frame::new(&mut buffer.0, HEADROOM, LINK + header + usize::from(plain.payload))
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use crate::hardware::prefetch;
 
 /// Bytes before a frame.
 pub const HEADROOM: usize = 128;
+/// Bytes of a link header.
+pub const LINK: usize = 14;
 /// Length of a UDP datagram or a TCP segment, header included.
 const L4: usize = 26;
 /// Length of an IPv4 frame without FCS.
@@ -47,6 +49,15 @@ impl Buffer {
         prefetch(&self.0[HEADROOM]);
         prefetch(&self.0[HEADROOM + 64]);
     }
+}
+
+/// A link header for packets that go out.
+pub fn header(family: Family) -> [u8; LINK] {
+    let [high, low] = match family {
+        Family::V4 => ethernet::IPV4.to_be_bytes(),
+        Family::V6 => ethernet::IPV6.to_be_bytes(),
+    };
+    [2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 4, high, low]
 }
 
 /// Family of the packets that come in a direction.

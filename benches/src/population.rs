@@ -74,7 +74,11 @@ impl Population {
     /// # Errors
     /// [`Error::Config`].
     pub fn over(records: &'static [Session], flows: Flows) -> Result<Self, Error> {
-        let geometry = Geometry { workers: 1, max_addresses: flows.addresses, seed: SEED };
+        Self::shared_by(records, flows, 1)
+    }
+
+    fn shared_by(records: &'static [Session], flows: Flows, workers: u8) -> Result<Self, Error> {
+        let geometry = Geometry { workers, max_addresses: flows.addresses, seed: SEED };
         let shared = Shared::new(records, geometry);
         let config = Arc::new(shared.compile(&flows.spec(), 1, None)?);
         let engine = Engine::new(Arc::clone(&shared), WorkerId(0), Arc::clone(&config));
@@ -96,6 +100,17 @@ impl Population {
         })
     }
 
+    /// What so many workers share and how flows are configured, with an engine that is left empty.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn for_workers(flows: Flows, workers: u8) -> Result<Self, Error> {
+        let region = Region::new(flows.count.max(LEAST) as usize * usize::from(workers));
+        let mut population = Self::shared_by(region.records(), flows, workers)?;
+        population._region = Some(region);
+        Ok(population)
+    }
+
     /// From now on flows are opened in a shuffled order, as subscribers do it who know nothing of each other.
     #[must_use]
     pub fn shuffled(mut self) -> Self {
@@ -114,7 +129,7 @@ impl Population {
             let last = live.min(first + BATCH as u32);
             tuples.clear();
             tuples.extend((first..last).map(|n| self.outbound(self.nth(n))));
-            self.engine.prepare_outbound(&tuples);
+            self.engine.prepare_outbound(&tuples, now);
             for (n, tuple) in (first..last).zip(&tuples) {
                 let flow = self.nth(n);
                 self.open(flow, tuple, now, &mut ())?;

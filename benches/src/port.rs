@@ -78,7 +78,7 @@ impl Pool {
             self.notices.drain();
             let engine = &mut self.population.engine;
             let before = cycles();
-            engine.prepare_outbound(&tuples);
+            engine.prepare_outbound(&tuples, self.now);
             for tuple in &tuples {
                 match engine.new_outbound(tuple, 0, 0, self.now, &mut self.notices) {
                     Ok(flow) => made.push(flow.session),

@@ -4,7 +4,7 @@
 //! is filled again. Only the filling is measured.
 
 use sluice_nat::{Kind, SessionIndex, TICKS_PER_SECOND, Tick};
-use sluice_packet::{Meta, link, parse};
+use sluice_packet::Plain;
 
 use crate::flows::Flows;
 use crate::frames::{self, Buffer};
@@ -95,7 +95,7 @@ impl Filling {
     #[inline(always)]
     fn open(&mut self, batch: &[sluice_nat::OutboundTuple]) -> Result<(), Error> {
         let engine = &mut self.population.engine;
-        engine.prepare_outbound(batch);
+        engine.prepare_outbound(batch, self.now);
         for tuple in batch {
             let made = engine.new_outbound(tuple, 0, 0, self.now, &mut self.notices);
             made.map_err(|reason| Error::Refused { opened: self.next, wanted: self.top, reason })?;
@@ -114,7 +114,7 @@ pub struct Beside {
     filling: Filling,
     draw: Draw,
     ring: Vec<Buffer>,
-    metas: Vec<Meta>,
+    plains: Vec<Plain>,
     /// An established packet, a new one, and so on.
     tuples: Vec<sluice_nat::OutboundTuple>,
     identification: u16,
@@ -131,7 +131,7 @@ impl Beside {
             filling: Filling::new(Flows::udp(Kind::Nat64, sessions), RING as u32)?,
             draw: Draw::new(0x6265_7369, Arrival::Uniform),
             ring: vec![Buffer::default(); RING],
-            metas: Vec::with_capacity(RING),
+            plains: Vec::with_capacity(RING),
             tuples: Vec::with_capacity(2 * RING),
             identification: 0,
             reading: reading(),
@@ -155,14 +155,14 @@ impl Beside {
     fn fill(&mut self, first: u32) {
         let population = &self.filling.population;
         let (kind, direction) = (population.flows.kind, sluice_nat::Direction::Outbound);
-        let len = frames::len(frames::family(kind, direction));
-        self.metas.clear();
+        let family = frames::family(kind, direction);
+        let len = frames::len(family);
+        self.plains.clear();
         self.tuples.clear();
         for (buffer, new) in self.ring.iter_mut().zip(first..) {
             let flow = self.draw.flow(population);
             frames::write(population, direction, flow, buffer);
-            let frame = buffer.frame(len);
-            self.metas.extend(link(frame).ok().and_then(|link| parse(frame, &link).ok()));
+            self.plains.extend(established::read(buffer.frame(len), family));
             self.tuples.push(population.outbound(flow));
             self.tuples.push(population.outbound(population.nth(new)));
         }
@@ -174,22 +174,21 @@ impl Beside {
         let (mut found, mut known) = ([SessionIndex::NONE; BATCH], [SessionIndex::NONE; HALF]);
         let mut new = Vec::with_capacity(HALF);
         let batches = self.tuples.as_chunks::<BATCH>().0.iter().zip(self.ring.as_chunks_mut::<HALF>().0);
-        let metas = self.metas.as_chunks::<HALF>().0;
-        for ((tuples, batch), metas) in batches.zip(metas) {
+        let plains = self.plains.as_chunks::<HALF>().0;
+        for ((tuples, batch), plains) in batches.zip(plains) {
             let start = cycles();
             batch.iter().for_each(Buffer::prefetch);
             self.filling.population.engine.find_outbound(tuples, &mut found);
             let looked_up = cycles();
             known.iter_mut().zip(found.iter().step_by(2)).for_each(|(known, found)| *known = *found);
             let population = &mut self.filling.population;
-            handled += established::outbound(
-                population,
-                batch,
-                metas,
-                &known,
-                &mut self.identification,
-                self.filling.now,
-            );
+            for ((buffer, plain), &session) in batch.iter_mut().zip(plains).zip(&known) {
+                self.identification = self.identification.wrapping_add(1);
+                let (identification, now) = (self.identification, self.filling.now);
+                let done =
+                    established::translate_outbound(population, session, plain, buffer, identification, now);
+                handled += u64::from(done);
+            }
             let end = cycles();
             spent += (looked_up - start).saturating_sub(self.reading) / 2;
             spent += (end - looked_up).saturating_sub(self.reading);

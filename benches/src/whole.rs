@@ -1,34 +1,40 @@
-//! The engine on packets: read the headers, classify, look up, take note, translate.
+//! The engine on packets: read the headers, look up, take note, translate, a batch at a time.
 //!
-//! What a worker does besides is left out: source checks, routes, MTU, counters, and the driver.
+//! What a worker does besides is left out: interfaces, routes, MTU, counters, and the driver.
 
 use std::hint::black_box;
 
-use sluice_nat::{Direction, InboundTuple, Outbound, OutboundTuple, SessionIndex, Tick};
-use sluice_packet::{Family, Meta, link, parse};
+use sluice_nat::config::Candidate;
+use sluice_nat::{Direction, InboundKey, InboundTuple, OutboundKey, OutboundTuple, Search, Tick};
+use sluice_packet::{Family, Plain};
 
-use crate::frames::{self, Buffer};
+use crate::Population;
+use crate::established::{read, translate_inbound, translate_outbound};
+use crate::frames::{self, Buffer, LINK};
 use crate::meter::{BATCH, RING, Workload};
 use crate::population::{Arrival, Draw};
-use crate::{Population, established};
 
 /// Translates packets of one direction.
 #[derive(Debug)]
 pub struct Whole {
     direction: Direction,
     ring: Vec<Buffer>,
-    scratch: Scratch,
+    lanes: Vec<Lane>,
+    identification: u16,
     draw: Draw,
 }
 
-/// Kept between batches, as a worker keeps it.
-#[derive(Debug)]
-struct Scratch {
-    metas: Vec<Meta>,
-    outbound: Vec<OutboundTuple>,
-    inbound: Vec<InboundTuple>,
-    identification: u16,
+/// What is known of a packet.
+#[derive(Clone, Copy, Debug)]
+struct Lane {
+    plain: Plain,
+    outbound: OutboundKey,
+    inbound: InboundKey,
+    search: Search,
 }
+
+const EMPTY: Lane =
+    Lane { plain: Plain::NONE, outbound: OutboundKey::NONE, inbound: InboundKey::NONE, search: Search::NONE };
 
 impl Whole {
     /// Packets of a direction.
@@ -36,12 +42,8 @@ impl Whole {
         Self {
             direction,
             ring: vec![Buffer::default(); RING],
-            scratch: Scratch {
-                metas: Vec::with_capacity(BATCH),
-                outbound: Vec::with_capacity(BATCH),
-                inbound: Vec::with_capacity(BATCH),
-                identification: 0,
-            },
+            lanes: vec![EMPTY; BATCH],
+            identification: 0,
             draw: Draw::new(0x7768_6f6c, Arrival::Uniform),
         }
     }
@@ -59,16 +61,37 @@ impl Workload for Whole {
 
     fn pass(&mut self, population: &mut Population, now: Tick) -> u64 {
         let len = frames::len(frames::family(population.flows.kind, self.direction));
+        let Self { direction, ring, lanes, identification, .. } = self;
         let mut handled = 0;
-        for batch in self.ring.as_chunks_mut::<BATCH>().0 {
+        for batch in ring.as_chunks_mut::<BATCH>().0 {
             batch.iter().for_each(Buffer::prefetch);
-            handled += match self.direction {
-                Direction::Outbound => outbound(population, batch, len, &mut self.scratch, now),
-                Direction::Inbound => inbound(population, batch, len, &mut self.scratch, now),
+            handled += match direction {
+                Direction::Outbound => outbound(population, batch, len, lanes, identification, now),
+                Direction::Inbound => inbound(population, batch, len, lanes, now),
             };
         }
         handled
     }
+}
+
+/// What an outbound packet is looked up by.
+#[inline(always)]
+fn outbound_tuple(population: &Population, frame: &[u8]) -> Option<(Plain, OutboundTuple)> {
+    let protocol = population.flows.protocol;
+    let (plain, inside, (kind_realm, prefix64, remote)) = match Plain::read_v6(frame, LINK as u8) {
+        Some((plain, source, destination)) => {
+            (plain, source, population.config.candidate_v6(destination, 0)?)
+        }
+        None => {
+            let (plain, source, destination) = Plain::read_v4(frame, LINK as u8)?;
+            match population.config.candidate_v4(source, destination, 0) {
+                Candidate::Outbound(kind_realm) => (plain, source.into(), (kind_realm, 0, destination)),
+                _ => return None,
+            }
+        }
+    };
+    let (inside_port, remote_port) = (plain.source_port, plain.destination_port);
+    Some((plain, OutboundTuple { kind_realm, protocol, inside, inside_port, remote, remote_port, prefix64 }))
 }
 
 /// Handles a batch from inside. Stops at a packet that it cannot classify: there is none, and the meter would see it.
@@ -77,35 +100,25 @@ fn outbound(
     population: &mut Population,
     batch: &mut [Buffer; BATCH],
     len: usize,
-    scratch: &mut Scratch,
+    lanes: &mut [Lane],
+    identification: &mut u16,
     now: Tick,
 ) -> u64 {
-    scratch.metas.clear();
-    scratch.outbound.clear();
-    let protocol = population.flows.protocol;
-    for buffer in batch.iter() {
-        let frame = buffer.frame(len);
-        let Ok(link) = link(frame) else { return 0 };
-        let Ok(meta) = parse(frame, &link) else { return 0 };
-        let class = match meta.family {
-            Family::V6 => population.config.outbound_v6(meta.source, meta.destination, 0),
-            Family::V4 => population.config.outbound_v4(meta.source as u32, meta.destination as u32, 0),
-        };
-        let Outbound::Translate { kind_realm, prefix64, remote } = class else { return 0 };
-        scratch.outbound.push(OutboundTuple {
-            kind_realm,
-            protocol,
-            inside: meta.source,
-            inside_port: meta.source_port,
-            remote,
-            remote_port: meta.destination_port,
-            prefix64,
-        });
-        scratch.metas.push(meta);
+    for (buffer, lane) in batch.iter().zip(lanes.iter_mut()) {
+        let Some((plain, tuple)) = outbound_tuple(population, buffer.frame(len)) else { return 0 };
+        lane.plain = plain;
+        lane.outbound = tuple.key();
+        lane.search = population.engine.search_outbound(&tuple.key());
     }
-    let mut found = [SessionIndex::NONE; BATCH];
-    population.engine.find_outbound(&scratch.outbound, &mut found);
-    established::outbound(population, batch, &scratch.metas, &found, &mut scratch.identification, now)
+    lanes.iter_mut().for_each(|lane| population.engine.scan_outbound(&mut lane.search));
+    let mut handled = 0;
+    for (buffer, lane) in batch.iter_mut().zip(lanes.iter()) {
+        let session = population.engine.settle_outbound(&lane.outbound, &lane.search);
+        *identification = identification.wrapping_add(1);
+        let done = translate_outbound(population, session, &lane.plain, buffer, *identification, now);
+        handled += u64::from(done);
+    }
+    handled
 }
 
 /// Handles a batch from outside.
@@ -114,32 +127,29 @@ fn inbound(
     population: &mut Population,
     batch: &mut [Buffer; BATCH],
     len: usize,
-    scratch: &mut Scratch,
+    lanes: &mut [Lane],
     now: Tick,
 ) -> u64 {
-    scratch.metas.clear();
-    scratch.inbound.clear();
     let protocol = population.flows.protocol;
-    for buffer in batch.iter() {
-        let frame = buffer.frame(len);
-        let Ok(link) = link(frame) else { return 0 };
-        let Ok(meta) = parse(frame, &link) else { return 0 };
-        let external = meta.destination as u32;
-        if !population.config.is_external(external) {
+    for (buffer, lane) in batch.iter().zip(lanes.iter_mut()) {
+        let read = Plain::read_v4(buffer.frame(len), LINK as u8);
+        let Some((plain, remote, external)) = read else { return 0 };
+        if population.config.candidate_v4(remote, external, 0) != Candidate::Inbound {
             return 0;
         }
-        scratch.inbound.push(InboundTuple {
-            protocol,
-            external,
-            external_port: meta.destination_port,
-            remote: meta.source as u32,
-            remote_port: meta.source_port,
-        });
-        scratch.metas.push(meta);
+        let (external_port, remote_port) = (plain.destination_port, plain.source_port);
+        let key = InboundTuple { protocol, external, external_port, remote, remote_port }.key();
+        lane.plain = plain;
+        lane.inbound = key;
+        lane.search = population.engine.search_inbound(&key);
     }
-    let mut found = [SessionIndex::NONE; BATCH];
-    population.engine.find_inbound(&scratch.inbound, &mut found);
-    established::inbound(population, batch, &scratch.metas, &found, now)
+    lanes.iter_mut().for_each(|lane| population.engine.scan_inbound(&mut lane.search));
+    let mut handled = 0;
+    for (buffer, lane) in batch.iter_mut().zip(lanes.iter()) {
+        let session = population.engine.settle_inbound(&lane.inbound, &lane.search);
+        handled += u64::from(translate_inbound(population, session, &lane.plain, buffer, now));
+    }
+    handled
 }
 
 /// Reads headers and nothing else: the part that [`Whole`] has before the engine.
@@ -161,19 +171,16 @@ impl Workload for Parse {
     }
 
     fn pass(&mut self, population: &mut Population, _: Tick) -> u64 {
-        let len = frames::len(frames::family(population.flows.kind, self.0.direction));
-        let metas = &mut self.0.scratch.metas;
+        let family: Family = frames::family(population.flows.kind, self.0.direction);
+        let len = frames::len(family);
         let mut handled = 0;
         for batch in self.0.ring.as_chunks::<BATCH>().0 {
             batch.iter().for_each(Buffer::prefetch);
-            metas.clear();
-            for buffer in batch {
-                let frame = buffer.frame(len);
-                let Ok(link) = link(frame) else { return 0 };
-                let Ok(meta) = parse(frame, &link) else { return 0 };
-                metas.push(meta);
+            for (buffer, lane) in batch.iter().zip(&mut self.0.lanes) {
+                let Some(plain) = read(buffer.frame(len), family) else { return 0 };
+                lane.plain = plain;
             }
-            handled += black_box(&*metas).len() as u64;
+            handled += black_box(&*self.0.lanes).len() as u64;
         }
         handled
     }

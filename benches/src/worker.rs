@@ -1,270 +1,317 @@
-//! A whole worker between two ports of memory: from Ethernet in to transmit, in one thread.
-//!
-//! The ports are `ring:` ports with two queues each. What is put into queue 0 the worker receives; what it sends comes out
-//! of queue 1. Both ends of a ring are queues of the port, so that the worker runs as it does beside a network card.
+//! Rows about whole workers: from Ethernet in to transmit, with routes, sizes, counters and time; the driver's share left out.
+
+mod rig;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
-use rtrb::{Consumer, Producer, RingBuffer};
-use sluice_dataplane::clock::Clock;
-use sluice_dataplane::ident::{Identifications, Leases};
-use sluice_dataplane::nexthop::State;
-use sluice_dataplane::parcel::{Injection, Parcel, Punt};
-use sluice_dataplane::router::{Neighbour, Router};
-use sluice_dataplane::setup::Setup;
-use sluice_dataplane::worker::{Links, Order, Outbox, Parts, Receive, Sight, Transmit, Worker};
-use sluice_dpdk::{
-    Burst, Device, Eal, Mempool, MempoolConfig, Port, PortConfig, RegisteredThread, RxQueue, TxQueue,
-};
-use sluice_nat::{Direction, WorkerId};
-use sluice_shm::snapshot::{InterfaceSpec, MssClamp, RouteSpec, Snapshot, Via};
-use sluice_shm::{DataplaneRegion, Lock, RunDir};
+use sluice_dpdk::{Eal, EalArgs};
+use sluice_nat::{Direction, Engine, Kind, Shared, WorkerId};
+use sluice_shm::{Counter, CountersSnapshot};
 
-use crate::frames::{self, Buffer, HEADROOM};
-use crate::{Population, Random};
+use crate::flows::{DIRECTIONS, Flows, KINDS, direction_name};
+use crate::frames::{self, Buffer};
+use crate::machine::Machine;
+use crate::meter::summary;
+use crate::population::Arrival;
+use crate::report::{CYCLES, Method, Report, Row, Source, YARDSTICK};
+use crate::suite::{Plan, SIZES};
+use crate::yardstick::{Walk, Yardstick};
+use crate::{Error, Meter, Population, Random};
+use rig::{ROUND, Rig, driver};
 
-/// Packets between two readings of the counter.
-pub const ROUND: usize = 512;
-const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 1]];
+/// Rounds of a run.
+const ROUNDS: usize = 1000;
+/// Memory of DPDK: rings and buffers of the rigs of a size.
+const MEMORY_MB: u32 = 768;
+/// Sessions of the rows about hand-off.
+const SHARED_SESSIONS: u32 = SIZES[1];
 
-/// Both ends of a ring port that are not the worker's.
-struct Outside {
-    feed: TxQueue,
-    drain: RxQueue,
-}
+/// The stages that a worker keeps account of, and how their rows are called.
+const STAGES: [(&str, Counter); 7] = [
+    ("receive", Counter::CyclesReceive),
+    ("parse", Counter::CyclesParse),
+    ("look_up", Counter::CyclesLookUp),
+    ("route", Counter::CyclesRoute),
+    ("translate", Counter::CyclesTranslate),
+    ("transmit", Counter::CyclesTransmit),
+    ("upkeep", Counter::CyclesUpkeep),
+];
 
-/// The worker and what is around it.
-pub struct Bench {
-    worker: Worker,
-    registered: RegisteredThread,
-    outside: Vec<Outside>,
-    pool: Mempool,
-    population: Population,
-    _links: (Consumer<Punt>, Producer<Injection>, Producer<Order>, Consumer<Arc<Setup>>),
-    _region: DataplaneRegion,
-    _lock: Lock,
-    _directory: tempfile::TempDir,
+/// A measurement under way.
+struct Bench<'a> {
+    eal: Eal,
+    plan: &'a Plan,
+    report: Report,
     random: Random,
-    /// Packets to be sent again.
-    spare: Vec<Burst<32>>,
+    /// What the driver takes a packet.
+    driver: f64,
+    progress: &'a mut dyn FnMut(&str),
 }
 
-fn interface(name: &str, port: u16) -> InterfaceSpec {
-    InterfaceSpec {
-        name: name.into(),
-        port,
-        vlan: None,
-        mtu: 1500,
-        ipv4: vec![(0xac10_0001 + (u32::from(port) << 8), 24)],
-        ipv6: vec![(0xfd00 << 112 | u128::from(port) << 64 | 1, 64)],
-        mss_clamp: MssClamp::Auto,
-        time_exceeded: true,
+/// Measures all rows of a plan. `progress` hears what comes next.
+///
+/// # Errors
+/// Of DPDK and engine, [`Error::Lost`], [`Error::NoRow`].
+pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report, Error> {
+    let mut machine = Machine::before(plan.core);
+    let eal = Eal::init(&EalArgs { memory_mb: MEMORY_MB, ..EalArgs::default() })?;
+    let (report, random) = (Report::default(), Random::new(0x776f_726b));
+    let mut bench = Bench { eal, plan, report, random, driver: 0.0, progress: &mut progress };
+    bench.of_driver()?;
+    for sessions in SIZES {
+        bench.established(sessions)?;
     }
+    bench.new_sessions()?;
+    bench.hand_off()?;
+    machine.after();
+    let Bench { mut report, .. } = bench;
+    report.rows.retain(|row| plan.wants(&row.bench) || row.bench == YARDSTICK);
+    if report.rows.iter().all(|row| row.bench == YARDSTICK) {
+        return Err(Error::NoRow(plan.only.clone().unwrap_or_default()));
+    }
+    report.sources.push(Source { machine, method: method(plan.runs) });
+    report.compare();
+    Ok(report)
 }
 
-impl Bench {
-    /// A worker with sessions.
-    pub fn new(eal: &Eal, mut population: Population) -> Self {
-        static NAMES: AtomicU32 = AtomicU32::new(0);
-        let name = NAMES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let registered = RegisteredThread::new().unwrap();
-        let pool =
-            Mempool::new(&format!("bench{name}"), &MempoolConfig { count: 4095, ..MempoolConfig::default() })
-                .unwrap();
-        let config = PortConfig { rx_queues: 2, tx_queues: 2, ..PortConfig::default() };
-        let (mut receive, mut transmit, mut outside) = (vec![], vec![], vec![]);
-        for port in 0..2u16 {
-            let device = Device::parse(&format!("ring:b{name}p{port}")).unwrap();
-            let mut attached = Port::attach(eal, &device, name as u16 * 2 + port).unwrap();
-            let (rx, tx) = attached.configure(&config, &pool).unwrap();
-            let mut rx = rx.into_iter();
-            let mut tx = tx.into_iter();
-            receive.push(Receive { port, queue: rx.next().unwrap() });
-            let feed = tx.next().unwrap();
-            transmit.push(Transmit::Own(Outbox::new(tx.next().unwrap())));
-            outside.push(Outside { feed, drain: rx.next().unwrap() });
+fn method(runs: usize) -> Method {
+    let text = format!(
+        "A worker with both directions' ports (net_ring) in one thread: {ROUND} frames of 64 bytes are put into a ring outside of \
+         the measured time, the worker's loop runs until nothing is left, what comes out is counted. From Ethernet in to \
+         transmit, with interfaces, routes, next hops, MTU, counters and clock; bursts of {}. What the driver takes for the same \
+         frames without a worker (worker.driver) is subtracted. Every flow has had a packet before. The rows of stages are the \
+         worker's own account, as `sluice cycles` shows it; upkeep includes the rounds of the loop that found nothing.",
+        rig::BURST
+    );
+    Method { part: "worker".into(), text, runs, batch: rig::BURST, ..Method::default() }
+}
+
+impl Bench<'_> {
+    fn wants(&self, bench: &str) -> bool {
+        self.plan.wants(bench)
+    }
+
+    fn of_driver(&mut self) -> Result<(), Error> {
+        (self.progress)("the driver alone");
+        let mut runs = Vec::new();
+        for _ in 0..self.plan.runs {
+            runs.push(summary(&mut driver(&self.eal, ROUNDS)?, ROUND));
         }
-        let interfaces = vec![interface("inside", 0), interface("outside", 1)];
-        let routes = vec![
-            RouteSpec {
-                ipv6: false,
-                prefix: 0,
-                len: 0,
-                via: Via::Gateway { interface: 1, ipv6: false, address: 0xac10_0102 },
-            },
-            RouteSpec {
-                ipv6: false,
-                prefix: 0x0a00_0000,
-                len: 8,
-                via: Via::Gateway { interface: 0, ipv6: false, address: 0xac10_0002 },
-            },
-            RouteSpec {
-                ipv6: true,
-                prefix: 0x2001_0db8 << 96,
-                len: 32,
-                via: Via::Gateway { interface: 0, ipv6: true, address: 0xfd00 << 112 | 2 },
-            },
-        ];
-        let mut router = Router::new(&interfaces, &routes, 0).unwrap();
-        for neighbour in [
-            Neighbour { interface: 1, ipv6: false, address: 0xac10_0102 },
-            Neighbour { interface: 0, ipv6: false, address: 0xac10_0002 },
-            Neighbour { interface: 0, ipv6: true, address: 0xfd00 << 112 | 2 },
-        ] {
-            router.set(neighbour, [4, 0, 0, 0, 0, 9], State::Resolved).unwrap();
+        let row = Row::of_cycles("worker.driver", 0, &runs);
+        self.driver = row.median;
+        self.report.rows.push(row);
+        Ok(())
+    }
+
+    /// A worker over the engine of a population, which keeps the flows.
+    fn rig(&self, population: &mut Population) -> Result<Rig, Error> {
+        let (shared, config) = (Arc::clone(&population.shared), Arc::clone(&population.config));
+        // What is left behind is never asked.
+        let small = Shared::new(&[], sluice_nat::Geometry::default());
+        let other = Engine::new(small, WorkerId(0), Arc::clone(&config));
+        let engine = std::mem::replace(&mut population.engine, other);
+        Rig::new(&self.eal, &shared, &config, vec![engine])
+    }
+
+    fn established(&mut self, sessions: u32) -> Result<(), Error> {
+        let name = |kind: Kind, direction| format!("worker.{kind}.{}", direction_name(direction));
+        let all = KINDS.into_iter().flat_map(|kind| DIRECTIONS.map(|direction| (kind, direction)));
+        let wanted: Vec<_> = all.filter(|&(kind, direction)| self.wants(&name(kind, direction))).collect();
+        if wanted.is_empty() {
+            return Ok(());
         }
-        let snapshot = Snapshot {
-            generation: 1,
-            interfaces,
-            icmp_errors_per_second: 100,
-            ports: vec![sluice_shm::snapshot::PortSpec { device: "ring:a".into(), mtu: 1500 }; 2],
-            ..Snapshot::default()
+        (self.progress)(&format!("worker, {sessions} sessions"));
+        let mut rigs = Vec::new();
+        for kind in KINDS.into_iter().filter(|kind| wanted.iter().any(|(wanted, _)| wanted == kind)) {
+            let mut population = Population::new(Flows::udp(kind, sessions))?;
+            rigs.push((self.rig(&mut population)?, population));
+        }
+        for (rig, population) in &mut rigs {
+            for direction in DIRECTIONS {
+                warm_up(rig, population, direction)?;
+            }
+        }
+        let (mut table, mut meter) = (Yardstick::new(sessions), Meter::new());
+        let (mut walk, mut walks) = (Walk::new(Arrival::Uniform), Vec::new());
+        let mut runs = vec![Vec::new(); wanted.len()];
+        let mut stages = vec![Vec::new(); wanted.len()];
+        for _ in 0..self.plan.runs {
+            walks.push(meter.run(&mut walk, &mut table)?);
+            for ((&(kind, direction), runs), stages) in wanted.iter().zip(&mut runs).zip(&mut stages) {
+                let found = rigs.iter_mut().find(|(_, population)| population.flows.kind == kind);
+                let Some((rig, population)) = found else { continue };
+                let before = rig.counters(0);
+                let mut samples = Vec::with_capacity(ROUNDS);
+                for _ in 0..ROUNDS {
+                    samples.push(round(rig, population, direction, &mut self.random)?);
+                }
+                runs.push(summary(&mut samples, ROUND));
+                stages.push(account(&before, &rig.counters(0)));
+            }
+        }
+        let yardstick = Row::of_cycles(YARDSTICK, sessions, &walks);
+        self.report.rows.push(Row { yardstick: Some(yardstick.min), ..yardstick });
+        for (((kind, direction), mut runs), stages) in wanted.into_iter().zip(runs).zip(stages) {
+            runs.iter_mut().for_each(|run| run.cycles_per_packet -= self.driver);
+            let name = name(kind, direction);
+            self.report.rows.push(Row::of_cycles(&name, sessions, &runs));
+            for (at, (stage, _)) in STAGES.into_iter().enumerate() {
+                let figures = stages.iter().map(|account| account[at]).collect();
+                self.report.rows.push(Row::new(format!("{name}.{stage}"), sessions, CYCLES, figures));
+            }
+        }
+        Ok(())
+    }
+
+    /// First packets of flows: a table of a million sessions is filled to four fifths.
+    fn new_sessions(&mut self) -> Result<(), Error> {
+        for kind in KINDS {
+            let (name, room) = (format!("worker.new.{kind}"), SIZES[2]);
+            if !self.wants(&name) {
+                continue;
+            }
+            (self.progress)(&format!("new {kind} sessions"));
+            let mut runs = Vec::new();
+            for _ in 0..self.plan.runs.min(3) {
+                let mut population = Population::empty(Flows::udp(kind, room), room)?.shuffled();
+                let mut rig = self.rig(&mut population)?;
+                let mut samples = Vec::new();
+                let (first, last) = (room / 5 * 2, room / 5 * 4);
+                for start in (0..last).step_by(ROUND) {
+                    let mut n = start;
+                    let (spent, out) = rig.round(Direction::Outbound, |buffer| {
+                        n += 1;
+                        write(&population, Direction::Outbound, population.nth(n - 1), buffer)
+                    });
+                    check(out)?;
+                    if start >= first {
+                        samples.push(spent);
+                    }
+                }
+                runs.push(summary(&mut samples, ROUND));
+            }
+            runs.iter_mut().for_each(|run| run.cycles_per_packet -= self.driver);
+            self.report.rows.push(Row::of_cycles(name, room, &runs));
+        }
+        Ok(())
+    }
+
+    /// Two workers in turn on one core, the second without receive queues: a share of the packets is the second's.
+    fn hand_off(&mut self) -> Result<(), Error> {
+        if !self.wants("handoff.worker.") && !self.wants("handoff.worker.0") {
+            return Ok(());
+        }
+        (self.progress)("hand-off between two workers");
+        let flows = Flows::udp(Kind::Nat64, SHARED_SESSIONS);
+        let population = Population::for_workers(flows, 2)?;
+        let (shared, config) = (Arc::clone(&population.shared), Arc::clone(&population.config));
+        let engines =
+            [0, 1].map(|worker| Engine::new(Arc::clone(&shared), WorkerId(worker), Arc::clone(&config)));
+        let mut rig = Rig::new(&self.eal, &shared, &config, engines.into())?;
+        let owner = |flow: &u32| {
+            let tuple = population.outbound(*flow);
+            shared.subscriber_worker(&config, tuple.kind_realm, tuple.inside).0
         };
-        let setup = Arc::new(Setup::new(&snapshot, &MACS, Arc::clone(&population.config), router.routes()));
-        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
-        let run = RunDir::new(directory.path());
-        let lock = run.lock_dataplane().unwrap();
-        let mut region = DataplaneRegion::create(&run, 1).unwrap();
-        let side = region.take_worker(0);
-        let (punt, punt_out) = RingBuffer::new(64);
-        let (inject_in, inject) = RingBuffer::new(64);
-        let (orders, orders_out) = RingBuffer::new(64);
-        let (retired_in, retired) = RingBuffer::new(64);
-        let shared = Arc::clone(&population.shared);
-        let tiny = sluice_nat::Shared::new(&[], sluice_nat::Geometry::default());
-        let engine = std::mem::replace(
-            &mut population.engine,
-            sluice_nat::Engine::new(tiny, WorkerId(0), Arc::clone(&population.config)),
-        );
-        let worker = Worker::new(Parts {
-            id: WorkerId(0),
-            setup,
-            shared,
-            engine,
-            receive,
-            transmit,
-            links: Links {
-                handoff_in: vec![None::<Consumer<Parcel>>],
-                handoff_out: vec![None],
-                punt,
-                inject,
-                orders: orders_out,
-                retired: retired_in,
-            },
-            sight: Sight { counters: side.counters, notices: side.notices, traces: side.traces },
-            mempool: pool.clone(),
-            clock: Clock::new(sluice_shm::clock::now_ns() - 1_001_000_000_000),
-            leases: Leases::new(Identifications::new(7)),
-            iterations: Arc::new(AtomicU32::new(0)),
-        });
-        Self {
-            worker,
-            registered,
-            outside,
-            pool,
-            population,
-            _links: (punt_out, inject_in, orders, retired),
-            _region: region,
-            _lock: lock,
-            _directory: directory,
-            random: Random::new(0x776f_726b),
-            spare: (0..ROUND / 32).map(|_| Burst::new()).collect(),
+        let owned = [0, 1]
+            .map(|worker| (0..SHARED_SESSIONS).filter(|flow| owner(flow) == worker).collect::<Vec<u32>>());
+        // The first packets open the sessions.
+        let mut all = (0..SHARED_SESSIONS).cycle();
+        for _ in 0..2 * SHARED_SESSIONS as usize / ROUND {
+            let (_, out) = rig.round(Direction::Outbound, |buffer| {
+                write(&population, Direction::Outbound, all.next().unwrap_or(0), buffer)
+            });
+            check(out)?;
         }
-    }
-
-    /// Counters of the worker.
-    pub fn counters(&self) -> sluice_shm::CountersSnapshot {
-        self._region.counters(0).snapshot()
-    }
-
-    /// A packet of every flow, so that the sessions know their way.
-    pub fn warm_up(&mut self, direction: Direction) {
-        for first in (0..self.population.sessions()).step_by(ROUND) {
-            self.pass(direction, |n, _| first + n);
-        }
-    }
-
-    /// Cycles of a loop without packets.
-    pub fn empty(&mut self) -> f64 {
-        let before = crate::hardware::cycles();
-        for _ in 0..1000 {
-            self.worker.turn(&self.registered);
-        }
-        (crate::hardware::cycles() - before) as f64 / 1000.0
-    }
-
-    /// Fills the input and returns the cycles for [`ROUND`] packets.
-    pub fn round(&mut self, direction: Direction) -> u64 {
-        let sessions = self.population.sessions();
-        self.pass(direction, |_, random| random.below(sessions))
-    }
-
-    fn pass(&mut self, direction: Direction, flow: impl Fn(u32, &mut Random) -> u32) -> u64 {
-        let mut n = 0;
-        let (input, output) = match direction {
-            Direction::Outbound => (0, 1),
-            Direction::Inbound => (1, 0),
-        };
-        let len = frames::len(frames::family(self.population.flows.kind, direction));
-        let mut buffer = Buffer::default();
-        for burst in &mut self.spare {
-            if burst.is_empty() {
-                assert_eq!(self.pool.alloc_bulk(burst, 32), 32);
+        for share in [0, 50, 100] {
+            let mut runs = Vec::new();
+            for _ in 0..self.plan.runs {
+                let mut samples = Vec::with_capacity(ROUNDS);
+                for _ in 0..ROUNDS {
+                    let random = &mut self.random;
+                    let (spent, out) = rig.round(Direction::Outbound, |buffer| {
+                        let flows = &owned[usize::from(random.below(100) < share)];
+                        let flow = flows[random.below(flows.len() as u32) as usize];
+                        write(&population, Direction::Outbound, flow, buffer)
+                    });
+                    check(out)?;
+                    samples.push(spent);
+                }
+                runs.push(summary(&mut samples, ROUND));
             }
-            for mbuf in burst.iter_mut() {
-                let flow = flow(n, &mut self.random);
-                n += 1;
-                frames::write(&self.population, direction, flow, &mut buffer);
-                mbuf.set_bounds(HEADROOM, len);
-                mbuf.data_mut().copy_from_slice(&buffer.0[HEADROOM..][..len]);
-            }
-            assert_eq!(self.outside[input].feed.tx(burst), 32);
+            runs.iter_mut().for_each(|run| run.cycles_per_packet -= self.driver);
+            self.report.rows.push(Row::of_cycles(format!("handoff.worker.{share}"), SHARED_SESSIONS, &runs));
         }
-        let before = crate::hardware::cycles();
-        while self.worker.turn(&self.registered).unwrap() > 0 {}
-        let cycles = crate::hardware::cycles() - before;
-        for burst in &mut self.spare {
-            assert_eq!(self.outside[output].drain.rx(burst), 32);
-        }
-        cycles
+        Ok(())
     }
 }
 
-/// The driver alone: a burst is taken from one ring and put into another.
-pub fn driver(eal: &Eal, rounds: usize) -> Vec<u64> {
-    let _registered = RegisteredThread::new().unwrap();
-    let pool = Mempool::new("driver", &MempoolConfig { count: 4095, ..MempoolConfig::default() }).unwrap();
-    let config = PortConfig { rx_queues: 2, tx_queues: 2, ..PortConfig::default() };
-    let mut ports = vec![];
-    for port in 0..2u16 {
-        let device = Device::parse(&format!("ring:d{port}")).unwrap();
-        let mut attached = Port::attach(eal, &device, 1000 + port).unwrap();
-        ports.push(attached.configure(&config, &pool).unwrap());
+/// A frame of a flow. Returns its length.
+fn write(population: &Population, direction: Direction, flow: u32, buffer: &mut Buffer) -> usize {
+    frames::write(population, direction, flow, buffer);
+    frames::len(frames::family(population.flows.kind, direction))
+}
+
+fn check(out: usize) -> Result<(), Error> {
+    let (handled, expected) = (out as u64, ROUND as u64);
+    if handled == expected { Ok(()) } else { Err(Error::Lost { handled, expected }) }
+}
+
+/// A packet of every flow.
+fn warm_up(rig: &mut Rig, population: &Population, direction: Direction) -> Result<(), Error> {
+    let mut flows = (0..population.sessions()).cycle();
+    for _ in 0..(population.sessions() as usize).div_ceil(ROUND) {
+        let next = |buffer: &mut Buffer| write(population, direction, flows.next().unwrap_or(0), buffer);
+        check(rig.round(direction, next).1)?;
     }
-    let (mut b_rx, mut b_tx) = ports.pop().unwrap();
-    let (mut a_rx, mut a_tx) = ports.pop().unwrap();
-    let mut spare: Vec<Burst<32>> = (0..ROUND / 32).map(|_| Burst::new()).collect();
-    for burst in &mut spare {
-        pool.alloc_bulk(burst, 32);
-    }
-    let mut times = vec![];
-    for _ in 0..rounds {
-        for burst in &mut spare {
-            assert_eq!(a_tx[0].tx(burst), 32);
-        }
-        let before = crate::hardware::cycles();
-        loop {
-            let mut burst = Burst::<32>::new();
-            if a_rx[0].rx(&mut burst) == 0 {
-                break;
+    Ok(())
+}
+
+/// Packets of any flows. Returns the cycles.
+fn round(
+    rig: &mut Rig,
+    population: &Population,
+    direction: Direction,
+    random: &mut Random,
+) -> Result<u64, Error> {
+    let (spent, out) = rig
+        .round(direction, |buffer| write(population, direction, random.below(population.sessions()), buffer));
+    check(out)?;
+    Ok(spent)
+}
+
+/// Cycles a packet of each stage between two snapshots.
+fn account(before: &CountersSnapshot, after: &CountersSnapshot) -> [f64; STAGES.len()] {
+    let passed = |counter: Counter| after.get(counter).saturating_sub(before.get(counter)) as f64;
+    let packets = passed(Counter::SampledPackets).max(1.0);
+    STAGES.map(|(_, counter)| passed(counter) / packets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // DPDK starts once in a process, so there is one test.
+    #[test]
+    fn workers_translate_open_and_hand_over() {
+        let eal = Eal::init(&EalArgs { memory_mb: 256, ..EalArgs::default() }).unwrap();
+        let plan = Plan { runs: 1, quick: true, only: None, core: None };
+        let mut progress = |_: &str| ();
+        let (report, random) = (Report::default(), Random::new(1));
+        let mut bench = Bench { eal, plan: &plan, report, random, driver: 0.0, progress: &mut progress };
+        for kind in KINDS {
+            let mut population = Population::new(Flows::udp(kind, 2048)).unwrap();
+            let mut rig = bench.rig(&mut population).unwrap();
+            for direction in DIRECTIONS {
+                warm_up(&mut rig, &population, direction).unwrap();
+                round(&mut rig, &population, direction, &mut bench.random).unwrap();
             }
-            b_tx[1].tx(&mut burst);
+            let counters = rig.counters(0);
+            let of = |counter: Counter| counters.get(counter);
+            assert_eq!(of(Counter::RxPackets), of(Counter::TxPackets));
+            assert_eq!(of(Counter::Established), 2 * (2048 + ROUND as u64));
+            assert!(of(Counter::SampledPackets) > 0 && of(Counter::CyclesTranslate) > 0);
         }
-        times.push(crate::hardware::cycles() - before);
-        for burst in &mut spare {
-            assert_eq!(b_rx[1].rx(burst), 32);
-        }
+        bench.hand_off().unwrap();
+        assert_eq!(bench.report.rows.len(), 3);
     }
-    times
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use sluice_benches::listing::{self, Plan};
 use sluice_benches::reader::Reader;
 use sluice_benches::suite::{self, Plan as Rows};
-use sluice_benches::{Error, Report, SIZES, document, plot};
+use sluice_benches::{Error, Report, SIZES, document, plot, worker};
 
 /// Runs of a row.
 const RUNS: usize = 7;
@@ -35,10 +35,10 @@ struct Arguments {
     #[arg(long, value_name = "NUMBER", global = true)]
     core: Option<usize>,
     /// Measure only rows whose name begins so; * stands for anything
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", global = true)]
     only: Option<String>,
     /// Runs of each row [default: 7, quick: 3]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", global = true)]
     runs: Option<usize>,
     #[command(subcommand)]
     what: Option<What>,
@@ -50,6 +50,8 @@ enum What {
     #[command(after_help = "Example:\n  cargo build --release -p sluice-benches -p sluice-control\n  \
         target/release/sluice-bench sessions --json sessions.json")]
     Sessions(Sessions),
+    /// Measures whole workers between ports of memory, from Ethernet in to transmit
+    Worker,
     /// Makes documents of results
     Report(Documents),
 }
@@ -100,16 +102,17 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     match &arguments.what {
         Some(What::Report(documents)) => documents.make(),
         Some(What::Sessions(sessions)) => sessions.measure(arguments),
-        None => measure(arguments),
+        Some(What::Worker) => measure(arguments, |plan| worker::measure(plan, say)),
+        None => measure(arguments, |plan| suite::measure(plan, say)),
     }
 }
 
-/// All rows.
-fn measure(arguments: &Arguments) -> Result<(), Error> {
+/// All rows of a part.
+fn measure(arguments: &Arguments, part: impl FnOnce(&Rows) -> Result<Report, Error>) -> Result<(), Error> {
     let quick = arguments.quick;
     let runs = arguments.runs.unwrap_or(if quick { QUICK_RUNS } else { RUNS });
     let core = pin(choose(&core_affinity::get_core_ids().unwrap_or_default(), arguments.core)?);
-    let report = suite::measure(&Rows { quick, runs, only: arguments.only.clone(), core }, say)?;
+    let report = part(&Rows { quick, runs, only: arguments.only.clone(), core })?;
     print(&report);
     arguments.json.as_ref().map_or(Ok(()), |path| report.write(path))
 }

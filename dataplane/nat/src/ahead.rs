@@ -1,57 +1,147 @@
 //! Memory asked for ahead of the slow paths: batches of new sessions, and batches of sessions that end.
 //!
 //! Either touches some fifteen lines, most of them cold and many found through one another. Stage by stage for a whole
-//! batch, the waits overlap. Nothing here changes or decides anything.
+//! batch, the waits overlap. Nothing here changes anything, or decides what cannot be decided otherwise: a port that was
+//! picked ahead is taken only if it is still free when its turn comes.
 
 use crate::arena::prefetch;
-use crate::bindings::InsideKey;
+use crate::bindings::{ExternalKey, InsideKey};
 use crate::blocks;
 use crate::config::Config;
 use crate::key::{InboundTuple, OutboundTuple};
+use crate::mapping::Wanted;
 use crate::record::Session;
 use crate::tables::Tables;
-use crate::types::Tick;
+use crate::types::{Protocol, Tick};
 
 /// Tuples of one round.
 const BATCH: usize = 32;
 
+/// A port that was picked for an inside address and port.
+#[derive(Clone, Copy, Debug)]
+struct Pick {
+    inside: u128,
+    inside_port: u16,
+    protocol: Protocol,
+    block: u32,
+    port: u16,
+}
+
+/// Ports that were picked ahead, in the order in which they will be asked for.
+#[derive(Debug)]
+pub(crate) struct Picks {
+    picks: [Option<Pick>; BATCH],
+    next: usize,
+}
+
+impl Picks {
+    pub(crate) fn new() -> Self {
+        Self { picks: [None; BATCH], next: BATCH }
+    }
+
+    /// The port picked for a tuple. Picks before it are forgotten: their tuples turned out to need none.
+    pub(crate) fn take(&mut self, tuple: &OutboundTuple) -> Option<(u32, u16)> {
+        while let Some(pick) = self.picks.get(self.next) {
+            self.next += 1;
+            if let Some(pick) = pick
+                && pick.inside == tuple.inside
+                && pick.inside_port == tuple.inside_port
+                && pick.protocol == tuple.protocol
+            {
+                return Some((pick.block, pick.port));
+            }
+        }
+        None
+    }
+}
+
 impl Tables {
-    /// Before a batch of new outbound sessions.
-    pub(crate) fn prepare_outbound(&self, config: &Config, tuples: &[OutboundTuple]) {
+    /// Before a batch of new outbound sessions. Ports are picked for the first [`BATCH`] of them.
+    pub(crate) fn prepare_outbound(&mut self, config: &Config, tuples: &[OutboundTuple], now: Tick) {
+        let tuples = &tuples[..tuples.len().min(BATCH)];
         if let Some(number) = self.records.next() {
             prefetch(self.record(number));
         }
-        for tuples in tuples.chunks(BATCH) {
-            for tuple in tuples {
-                self.outbound.prefetch(self.outbound.place(tuple.hash(&self.seed)));
-                self.subscribers
-                    .prefetch(tuple.kind_realm, config.subscriber(tuple.kind_realm, tuple.inside));
-                let rule = config.rule(tuple.kind_realm, tuple.prefix64, tuple.inside, tuple.remote, None);
-                if let Some(rule) = rule {
-                    self.bindings.prefetch_inside(&InsideKey {
-                        kind_realm: tuple.kind_realm,
-                        protocol: tuple.protocol,
-                        inside: tuple.inside,
-                        inside_port: tuple.inside_port,
-                        pool: config.pools[usize::from(rule.pool)].id,
-                    });
+        let mut keys = [None; BATCH];
+        for (tuple, key) in tuples.iter().zip(&mut keys) {
+            self.outbound.prefetch(self.outbound.place(tuple.hash(&self.seed)));
+            self.subscribers.prefetch(tuple.kind_realm, config.subscriber(tuple.kind_realm, tuple.inside));
+            let rule = config.rule(tuple.kind_realm, tuple.prefix64, tuple.inside, tuple.remote, None);
+            *key = rule.map(|rule| {
+                let pool = config.pools[usize::from(rule.pool)].id;
+                let inside = (tuple.inside, tuple.inside_port);
+                InsideKey::new(tuple.kind_realm, tuple.protocol, inside, pool)
+            });
+            if let Some(key) = key {
+                self.bindings.prefetch_inside(key);
+            }
+        }
+        // A tag in an index tells with near certainty which record it will be.
+        let mut guesses = [(None, None); BATCH];
+        for ((tuple, key), guess) in tuples.iter().zip(&keys).zip(&mut guesses) {
+            let prefix = config.subscriber(tuple.kind_realm, tuple.inside);
+            let subscriber = self.subscribers.guess(tuple.kind_realm, prefix);
+            *guess = (subscriber, key.as_ref().and_then(|key| self.bindings.guess(key)));
+        }
+        for &(subscriber, binding) in &guesses[..tuples.len()] {
+            let block = match (binding, subscriber) {
+                (Some(binding), _) => self.bindings.get(binding).home,
+                (None, Some(subscriber)) => self.subscribers.get(subscriber).first_block,
+                (None, None) => blocks::NONE,
+            };
+            self.blocks.prefetch(block);
+        }
+        for &(subscriber, binding) in &guesses[..tuples.len()] {
+            if let (Some(subscriber), None) = (subscriber, binding) {
+                let block = self.subscribers.get(subscriber).first_block;
+                if block != blocks::NONE {
+                    self.blocks.prefetch_ports(&self.shared, block);
                 }
             }
-            let mut guesses = [None; BATCH];
-            for (tuple, guess) in tuples.iter().zip(&mut guesses) {
-                let prefix = config.subscriber(tuple.kind_realm, tuple.inside);
-                *guess = self.subscribers.guess(tuple.kind_realm, prefix);
-            }
-            let first_block = |subscriber: u32| {
-                let block = self.subscribers.get(subscriber).first_block;
-                (block != blocks::NONE).then_some(block)
-            };
-            let owners = guesses.iter().flatten();
-            owners.clone().filter_map(|&s| first_block(s)).for_each(|block| self.blocks.prefetch(block));
-            owners
-                .filter_map(|&s| first_block(s))
-                .for_each(|block| self.blocks.prefetch_ports(&self.shared, block));
         }
+        self.picks = Picks { picks: [None; BATCH], next: 0 };
+        for (n, (tuple, (subscriber, binding))) in tuples.iter().zip(guesses).enumerate() {
+            let (external, port) = match (binding, subscriber) {
+                (Some(binding), _) => {
+                    let made = self.bindings.get(binding);
+                    (made.external, made.external_port)
+                }
+                (None, Some(subscriber)) => {
+                    let Some((block, port)) = self.pick_ahead(config, tuple, subscriber, now) else {
+                        continue;
+                    };
+                    let OutboundTuple { inside, inside_port, protocol, .. } = *tuple;
+                    self.picks.picks[n] = Some(Pick { inside, inside_port, protocol, block, port });
+                    let external = self.blocks.get(block).address;
+                    let key = ExternalKey { protocol, external, external_port: port };
+                    self.bindings.prefetch_external(&key);
+                    (external, port)
+                }
+                (None, None) => continue,
+            };
+            let reply = InboundTuple {
+                protocol: tuple.protocol,
+                external,
+                external_port: port,
+                remote: tuple.remote,
+                remote_port: tuple.remote_port,
+            };
+            self.inbound.prefetch(self.inbound.place(reply.hash(&self.seed)));
+        }
+    }
+
+    /// A port for a tuple in a block that its subscriber has.
+    fn pick_ahead(
+        &mut self,
+        config: &Config,
+        tuple: &OutboundTuple,
+        subscriber: u32,
+        now: Tick,
+    ) -> Option<(u32, u16)> {
+        let rule = config.rule(tuple.kind_realm, tuple.prefix64, tuple.inside, tuple.remote, None)?;
+        let pool = &config.pools[usize::from(rule.pool)];
+        let wanted = Wanted::new(pool, subscriber, tuple.protocol, tuple.inside_port);
+        self.own_near_port(config, &wanted, now)
     }
 
     /// Before a batch of records from the wheel is looked at.

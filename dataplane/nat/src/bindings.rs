@@ -11,19 +11,12 @@ pub(crate) const STATIC: u16 = u16::MAX;
 /// A binding, 40 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Binding {
-    inside: [u64; 2],
+    inside: InsideKey,
     pub(crate) external: u32,
-    pub(crate) inside_port: u16,
-    pub(crate) external_port: u16,
     /// Its port block; of a static binding, its subscriber.
     pub(crate) home: u32,
     pub(crate) sessions: u32,
-    /// Id of the pool, or [`STATIC`].
-    pub(crate) pool: u16,
-    /// Id of the rule, of a static binding.
-    pub(crate) rule: u16,
-    pub(crate) kind_realm: KindRealm,
-    pub(crate) protocol: Protocol,
+    pub(crate) external_port: u16,
     /// Prefix of the first session: what sessions from outside are made with (ADDR-18).
     pub(crate) prefix64: u8,
     /// No longer found: it waits for its last session.
@@ -32,15 +25,10 @@ pub(crate) struct Binding {
 
 const _: () = assert!(size_of::<Binding>() == 40);
 
-/// The inside of a binding.
+/// The inside of a binding, in the words that it is hashed by and compared with: the address, and in the last word port u16,
+/// pool u16, kind and realm u8, protocol u8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct InsideKey {
-    pub(crate) kind_realm: KindRealm,
-    pub(crate) protocol: Protocol,
-    pub(crate) inside: u128,
-    pub(crate) inside_port: u16,
-    pub(crate) pool: u16,
-}
+pub(crate) struct InsideKey([u64; 3]);
 
 /// The outside of a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,16 +39,27 @@ pub(crate) struct ExternalKey {
 }
 
 impl InsideKey {
+    /// Of an inside address and port in a pool.
+    #[inline(always)]
+    pub(crate) const fn new(
+        kind_realm: KindRealm,
+        protocol: Protocol,
+        (inside, inside_port): (u128, u16),
+        pool: u16,
+    ) -> Self {
+        let rest =
+            inside_port as u64 | (pool as u64) << 16 | (kind_realm.0 as u64) << 32 | (protocol as u64) << 40;
+        Self([(inside >> 64) as u64, inside as u64, rest])
+    }
+
+    #[inline(always)]
     fn hash(&self, seed: &HashSeed) -> u64 {
-        let rest = u64::from(self.inside_port)
-            | u64::from(self.pool) << 16
-            | u64::from(self.kind_realm.0) << 32
-            | (self.protocol as u64) << 40;
-        seed.of_four((self.inside >> 64) as u64, self.inside as u64, rest, 0)
+        seed.of_four(self.0[0], self.0[1], self.0[2], 0)
     }
 }
 
 impl ExternalKey {
+    #[inline(always)]
     fn hash(&self, seed: &HashSeed) -> u64 {
         let port = u64::from(self.external_port) | (self.protocol as u64) << 16;
         seed.of_two(u64::from(self.external) | port << 32, 0)
@@ -70,41 +69,49 @@ impl ExternalKey {
 impl Binding {
     pub(crate) fn new(inside: &InsideKey, external: &ExternalKey, home: u32) -> Self {
         Self {
-            inside: [(inside.inside >> 64) as u64, inside.inside as u64],
+            inside: *inside,
             external: external.external,
-            inside_port: inside.inside_port,
-            external_port: external.external_port,
             home,
             sessions: 0,
-            pool: inside.pool,
-            rule: 0,
-            kind_realm: inside.kind_realm,
-            protocol: inside.protocol,
+            external_port: external.external_port,
             prefix64: 0,
             retired: false,
         }
     }
 
     pub(crate) fn inside(&self) -> u128 {
-        u128::from(self.inside[0]) << 64 | u128::from(self.inside[1])
+        u128::from(self.inside.0[0]) << 64 | u128::from(self.inside.0[1])
+    }
+
+    pub(crate) fn inside_port(&self) -> u16 {
+        self.inside.0[2] as u16
+    }
+
+    /// Id of the pool, or [`STATIC`].
+    pub(crate) fn pool(&self) -> u16 {
+        (self.inside.0[2] >> 16) as u16
+    }
+
+    pub(crate) fn kind_realm(&self) -> KindRealm {
+        KindRealm((self.inside.0[2] >> 32) as u8)
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        Protocol::from_number((self.inside.0[2] >> 40) as u8).unwrap_or(Protocol::Udp)
     }
 
     pub(crate) fn is_static(&self) -> bool {
-        self.pool == STATIC
+        self.pool() == STATIC
     }
 
-    pub(crate) fn inside_key(&self) -> InsideKey {
-        InsideKey {
-            kind_realm: self.kind_realm,
-            protocol: self.protocol,
-            inside: self.inside(),
-            inside_port: self.inside_port,
-            pool: self.pool,
-        }
+    #[inline(always)]
+    fn inside_key(&self) -> &InsideKey {
+        &self.inside
     }
 
+    #[inline(always)]
     pub(crate) fn external_key(&self) -> ExternalKey {
-        ExternalKey { protocol: self.protocol, external: self.external, external_port: self.external_port }
+        ExternalKey { protocol: self.protocol(), external: self.external, external_port: self.external_port }
     }
 }
 
@@ -159,7 +166,7 @@ impl Bindings {
     #[inline]
     pub(crate) fn prefetch_indexes(&self, binding: u32) {
         let binding = self.get(binding);
-        self.prefetch_inside(&binding.inside_key());
+        self.prefetch_inside(binding.inside_key());
         self.prefetch_external(&binding.external_key());
     }
 
@@ -167,6 +174,16 @@ impl Bindings {
     #[inline]
     pub(crate) fn prefetch_inside(&self, key: &InsideKey) {
         self.by_inside.prefetch(self.by_inside.place(key.hash(&self.seed)));
+    }
+
+    /// The binding whose tag stands in the index: perhaps the wanted one. Its memory is asked for.
+    #[inline]
+    pub(crate) fn guess(&self, key: &InsideKey) -> Option<u32> {
+        let place = self.by_inside.place(key.hash(&self.seed));
+        let slots = self.by_inside.candidates(place);
+        let number = (slots != 0).then(|| self.by_inside.at(place, slots.trailing_zeros()))?;
+        self.slab.prefetch(number);
+        Some(number)
     }
 
     /// Asks for the index line of an external key.
@@ -177,7 +194,7 @@ impl Bindings {
 
     pub(crate) fn by_inside(&self, key: &InsideKey) -> Option<u32> {
         self.by_inside
-            .find(self.by_inside.place(key.hash(&self.seed)), |number| self.get(number).inside_key() == *key)
+            .find(self.by_inside.place(key.hash(&self.seed)), |number| *self.get(number).inside_key() == *key)
     }
 
     pub(crate) fn by_external(&self, key: &ExternalKey) -> Option<u32> {

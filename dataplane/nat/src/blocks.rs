@@ -158,6 +158,11 @@ impl Blocks {
         Ports::of(&shared.ports, at.slot).pick(protocol, window, rng)
     }
 
+    /// Whether a port of a block can be taken.
+    pub(crate) fn is_free(&self, shared: &Shared, block: u32, protocol: Protocol, port: u16) -> bool {
+        Ports::of(&shared.ports, self.slab.get(block).slot).is_free(protocol, port)
+    }
+
     /// Takes a port for a binding.
     pub(crate) fn take(&mut self, shared: &Shared, block: u32, protocol: Protocol, port: u16) {
         let at = self.slab.get_mut(block);

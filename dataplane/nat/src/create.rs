@@ -134,16 +134,11 @@ impl Tables {
         tuple: &OutboundTuple,
         interface: u16,
     ) -> Result<Service<'a>, DropReason> {
-        let mut key = InsideKey {
-            kind_realm: tuple.kind_realm,
-            protocol: tuple.protocol,
-            inside: tuple.inside,
-            inside_port: tuple.inside_port,
-            pool: STATIC,
-        };
-        let fixed = if self.statics == 0 { None } else { self.bindings.by_inside(&key) };
+        let inside = (tuple.inside, tuple.inside_port);
+        let key = |pool| InsideKey::new(tuple.kind_realm, tuple.protocol, inside, pool);
+        let fixed = if self.statics == 0 { None } else { self.bindings.by_inside(&key(STATIC)) };
         if let Some(binding) = fixed {
-            let rule = config.rule_by_id(self.bindings.get(binding).rule).ok_or(DropReason::NoRule)?;
+            let rule = static_rule(config, self.bindings.get(binding)).ok_or(DropReason::NoRule)?;
             check_remote(config, rule, tuple.prefix64, tuple.remote)?;
             return Ok(Service { rule, binding: Some(binding) });
         }
@@ -151,8 +146,8 @@ impl Tables {
             .rule(tuple.kind_realm, tuple.prefix64, tuple.inside, tuple.remote, Some(interface))
             .ok_or(DropReason::NoRule)?;
         check_remote(config, rule, tuple.prefix64, tuple.remote)?;
-        key.pool = config.pools[usize::from(rule.pool)].id;
-        let mut binding = self.bindings.by_inside(&key);
+        let pool = config.pools[usize::from(rule.pool)].id;
+        let mut binding = self.bindings.by_inside(&key(pool));
         if let Some(number) = binding
             && !self.fits(config, self.bindings.get(number))
         {
@@ -167,10 +162,10 @@ impl Tables {
     pub(crate) fn fits(&self, config: &Config, binding: &Binding) -> bool {
         let block = self.blocks.get(binding.home);
         let Some((pool, slot)) = config.locate(binding.external) else { return false };
-        pool.id == binding.pool
+        pool.id == binding.pool()
             && slot == block.slot
             && (pool.port_min..=pool.port_max).contains(&binding.external_port)
-            && config.static_at(binding.protocol, binding.external, binding.external_port).is_none()
+            && config.static_at(binding.protocol(), binding.external, binding.external_port).is_none()
     }
 
     /// The rule that serves a session of a binding with a remote address, if its binding still stands.
@@ -185,11 +180,11 @@ impl Tables {
             return None;
         }
         if binding.is_static() {
-            let v6 = binding.kind_realm.kind() == Some(Kind::Nat64);
-            return config.rule_by_id(binding.rule).filter(|_| !v6 || config.prefix64(prefix64).is_some());
+            let v6 = binding.kind_realm().kind() == Some(Kind::Nat64);
+            return static_rule(config, binding).filter(|_| !v6 || config.prefix64(prefix64).is_some());
         }
-        let rule = config.rule(binding.kind_realm, prefix64, binding.inside(), remote, None)?;
-        (config.pools[usize::from(rule.pool)].id == binding.pool && self.fits(config, binding))
+        let rule = config.rule(binding.kind_realm(), prefix64, binding.inside(), remote, None)?;
+        (config.pools[usize::from(rule.pool)].id == binding.pool() && self.fits(config, binding))
             .then_some(rule)
     }
 
@@ -302,7 +297,7 @@ impl Tables {
         };
         let made = self.open_inbound(config, &opening, now);
         if let Err(reason) = made {
-            let inside = (binding.kind_realm, binding.inside());
+            let inside = (binding.kind_realm(), binding.inside());
             self.report(reason, inside, Some(subscriber), now, events);
         }
         made
@@ -329,15 +324,15 @@ impl Tables {
         tcp_flags: u8,
         now: Tick,
     ) -> Result<Option<Flow>, DropReason> {
-        if config.prefixes.len() < 2 || binding.kind_realm.kind() != Some(Kind::Nat64) {
+        if config.prefixes.len() < 2 || binding.kind_realm().kind() != Some(Kind::Nat64) {
             return Ok(None);
         }
         for entry in &config.prefixes {
             let outbound = OutboundTuple {
-                kind_realm: binding.kind_realm,
-                protocol: binding.protocol,
+                kind_realm: binding.kind_realm(),
+                protocol: binding.protocol(),
                 inside: binding.inside(),
-                inside_port: binding.inside_port,
+                inside_port: binding.inside_port(),
                 remote: tuple.remote,
                 remote_port: tuple.remote_port,
                 prefix64: entry.id,
@@ -353,6 +348,12 @@ impl Tables {
         }
         Ok(None)
     }
+}
+
+/// The rule of a static binding.
+fn static_rule<'a>(config: &'a Config, binding: &Binding) -> Option<&'a Rule> {
+    let made = config.static_at(binding.protocol(), binding.external, binding.external_port)?;
+    config.rule_by_id(made.rule)
 }
 
 /// The well-known prefix stands for global addresses only, in both directions.

@@ -144,8 +144,8 @@ impl Engine {
 
     /// Asks for the memory that a batch of new outbound sessions will need. Optional: it only saves time, and about half
     /// of it when the tables are large.
-    pub fn prepare_outbound(&self, tuples: &[OutboundTuple]) {
-        self.tables.prepare_outbound(&self.config, tuples);
+    pub fn prepare_outbound(&mut self, tuples: &[OutboundTuple], now: Tick) {
+        self.tables.prepare_outbound(&self.config, tuples, now);
     }
 
     /// Takes an outbound packet that [`Engine::find_outbound`] did not find.

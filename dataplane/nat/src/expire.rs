@@ -113,7 +113,7 @@ impl Tables {
             return false;
         }
         // The rule may filter by address since this session was made.
-        if rule.filtering[binding.protocol.index()] == Filtering::AddressDependent
+        if rule.filtering[binding.protocol().index()] == Filtering::AddressDependent
             && hot.flags & PERMIT == 0
             && self.permissions.add(fixed.binding, fixed.remote)
         {

@@ -43,12 +43,18 @@ impl HashSeed {
 pub(crate) struct Rng {
     key: [u64; 2],
     counter: u64,
+    /// Upper half of the last number, if only its lower one was used.
+    half: Option<u32>,
 }
 
 impl Rng {
     /// A generator of its own for each worker.
     pub(crate) fn new(seed: [u64; 4], worker: u8) -> Self {
-        Self { key: [seed[0] ^ seed[2].rotate_left(17), seed[1] ^ seed[3]], counter: u64::from(worker) << 56 }
+        Self {
+            key: [seed[0] ^ seed[2].rotate_left(17), seed[1] ^ seed[3]],
+            counter: u64::from(worker) << 56,
+            half: None,
+        }
     }
 
     /// The next number.
@@ -74,7 +80,15 @@ impl Rng {
 
     /// A number below `bound`, which is not 0.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
-        (((self.next() >> 32) * u64::from(bound)) >> 32) as u32
+        let number = match self.half.take() {
+            Some(half) => half,
+            None => {
+                let both = self.next();
+                self.half = Some((both >> 32) as u32);
+                both as u32
+            }
+        };
+        ((u64::from(number) * u64::from(bound)) >> 32) as u32
     }
 }
 

@@ -64,6 +64,12 @@ impl OutboundKey {
     /// Of nothing.
     pub const NONE: Self = Self { inside: [0; 2], identity: 0, far: 0 };
 
+    /// Kind and realm of the source, and its address.
+    #[inline]
+    pub const fn inside(&self) -> (KindRealm, u128) {
+        (KindRealm(self.identity as u8), (self.inside[0] as u128) << 64 | self.inside[1] as u128)
+    }
+
     /// The hash under which the record is filed.
     #[inline(always)]
     pub(crate) fn hash(&self, seed: &HashSeed) -> u64 {
@@ -84,6 +90,12 @@ impl OutboundKey {
 impl InboundKey {
     /// Of nothing.
     pub const NONE: Self = Self { addresses: 0, ports: 0 };
+
+    /// External address and port.
+    #[inline]
+    pub const fn external(&self) -> (u32, u16) {
+        ((self.addresses >> 32) as u32, (self.ports >> 16) as u16)
+    }
 
     /// The hash under which the record is filed.
     #[inline(always)]

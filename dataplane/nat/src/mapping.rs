@@ -16,7 +16,7 @@ const PREFERRED_REACH: usize = 64;
 
 /// A port to be found.
 #[derive(Clone, Copy)]
-struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     pool: &'a Pool,
     subscriber: u32,
     protocol: Protocol,
@@ -43,7 +43,11 @@ impl Tables {
         }
         let pool = &config.pools[usize::from(rule.pool)];
         let wanted = Wanted::new(pool, subscriber, tuple.protocol, tuple.inside_port);
-        let (block, port) = self.find_port(config, &wanted, now, events)?;
+        let picked = self.picks.take(tuple).filter(|&(block, port)| self.still_fits(&wanted, block, port));
+        let (block, port) = match picked {
+            Some(picked) => picked,
+            None => self.find_port(config, &wanted, now, events)?,
+        };
         let external = ExternalKey {
             protocol: tuple.protocol,
             external: self.blocks.get(block).address,
@@ -60,13 +64,8 @@ impl Tables {
         };
         self.inbound.prefetch(self.inbound.place(reply.hash(&self.seed)));
         self.blocks.take(&self.shared, block, tuple.protocol, port);
-        let inside = InsideKey {
-            kind_realm: tuple.kind_realm,
-            protocol: tuple.protocol,
-            inside: tuple.inside,
-            inside_port: tuple.inside_port,
-            pool: pool.id,
-        };
+        let inside = (tuple.inside, tuple.inside_port);
+        let inside = InsideKey::new(tuple.kind_realm, tuple.protocol, inside, pool.id);
         let mut binding = Binding::new(&inside, &external, block);
         binding.prefix64 = tuple.prefix64;
         let Some(number) = self.bindings.add(binding) else {
@@ -94,16 +93,16 @@ impl Tables {
         self.blocks.give_back(
             &self.shared,
             binding.home,
-            binding.protocol,
+            binding.protocol(),
             binding.external_port,
             now,
             rests,
         );
         events.event(Event::BindingDeleted {
-            kind_realm: binding.kind_realm,
-            protocol: binding.protocol,
+            kind_realm: binding.kind_realm(),
+            protocol: binding.protocol(),
             inside: binding.inside(),
-            inside_port: binding.inside_port,
+            inside_port: binding.inside_port(),
             external: binding.external,
             external_port: binding.external_port,
         });
@@ -117,17 +116,11 @@ impl Tables {
         now: Tick,
         events: &mut impl Events,
     ) -> Result<(u32, u16), DropReason> {
+        if let Some(found) = self.own_near_port(config, wanted, now) {
+            return Ok(found);
+        }
         let near = wanted.near;
         let parity = wanted.parity;
-        //= conformance PORT-05
-        if parity.is_some()
-            && let Some(found) = self.own_port(config, wanted, Window { parity, ..near }, now)
-        {
-            return Ok(found);
-        }
-        if let Some(found) = self.own_port(config, wanted, near, now) {
-            return Ok(found);
-        }
         let mut refusal = match self.new_block(config, wanted, near, now, events) {
             Ok(block) => match self.pick(config, block, wanted.protocol, Window { parity, ..near }, now) {
                 Some(port) => return Ok((block, port)),
@@ -144,6 +137,31 @@ impl Tables {
             refusal = self.pick_or_settle(config, block, wanted.protocol, wanted.any, now);
         }
         refusal
+    }
+
+    /// A port of the subscriber's own blocks in the preferred range, of the preferred parity if there is one.
+    pub(crate) fn own_near_port(
+        &mut self,
+        config: &Config,
+        wanted: &Wanted<'_>,
+        now: Tick,
+    ) -> Option<(u32, u16)> {
+        let (near, parity) = (wanted.near, wanted.parity);
+        //= conformance PORT-05
+        if parity.is_some()
+            && let Some(found) = self.own_port(config, wanted, Window { parity, ..near }, now)
+        {
+            return Some(found);
+        }
+        self.own_port(config, wanted, near, now)
+    }
+
+    /// Whether a port that was picked a moment ago can be taken still.
+    fn still_fits(&self, wanted: &Wanted<'_>, block: u32, port: u16) -> bool {
+        let at = self.blocks.get(block);
+        at.subscriber == wanted.subscriber
+            && at.pool == wanted.pool.id
+            && self.blocks.is_free(&self.shared, block, wanted.protocol, port)
     }
 
     /// A port of a new block. If all of them are reserved, the block goes back.
@@ -339,7 +357,7 @@ impl Tables {
 }
 
 impl<'a> Wanted<'a> {
-    fn new(pool: &'a Pool, subscriber: u32, protocol: Protocol, inside_port: u16) -> Self {
+    pub(crate) fn new(pool: &'a Pool, subscriber: u32, protocol: Protocol, inside_port: u16) -> Self {
         let any = Window { first: pool.port_min, last: pool.port_max, parity: None };
         let near = if inside_port < 1024 {
             Window { last: pool.port_max.min(1023), ..any }

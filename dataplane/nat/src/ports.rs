@@ -70,7 +70,9 @@ impl<'a> Ports<'a> {
     #[inline]
     pub(crate) fn prefetch(&self, first: u16, last: u16) {
         for run in (u32::from(first / 64)..=u32::from(last / 64)).take(4) {
+            // The bitmaps may lie on two lines.
             prefetch(&self.run(run)[0]);
+            prefetch(&self.run(run)[4]);
         }
     }
 
@@ -99,6 +101,12 @@ impl<'a> Ports<'a> {
             return Some((run * 64 + bits.trailing_zeros()) as u16);
         }
         None
+    }
+
+    /// Whether a port is neither in use nor resting.
+    pub(crate) fn is_free(&self, protocol: Protocol, port: u16) -> bool {
+        let window = Window { first: port, last: port, parity: None };
+        self.free_in(u32::from(port / 64), protocol, window) != 0
     }
 
     /// Marks a port as in use.

@@ -46,13 +46,7 @@ impl Tables {
             // The operator's wish goes first; the sessions of the dynamic one go when they are looked at.
             self.bindings.retire(dynamic);
         }
-        let inside = InsideKey {
-            kind_realm: made.kind_realm,
-            protocol: made.protocol,
-            inside: made.inside,
-            inside_port: made.inside_port,
-            pool: STATIC,
-        };
+        let inside = InsideKey::new(made.kind_realm, made.protocol, (made.inside, made.inside_port), STATIC);
         let prefix = config.subscriber(made.kind_realm, made.inside);
         let rate = config.limits.new_sessions_per_second;
         let Some(subscriber) = self.subscribers.find_or_add(made.kind_realm, prefix, rate, self.now) else {
@@ -60,7 +54,6 @@ impl Tables {
             return;
         };
         let mut binding = Binding::new(&inside, &external, subscriber);
-        binding.rule = made.rule;
         binding.prefix64 = made.prefix64;
         if self.bindings.add(binding).is_none() {
             self.statics_failed += 1;

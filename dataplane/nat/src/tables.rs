@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sluice_packet::{Delta, DropReason};
 
+use crate::ahead::Picks;
 use crate::bindings::{Binding, Bindings};
 use crate::blocks::Blocks;
 use crate::config::Config;
@@ -50,6 +51,7 @@ pub(crate) struct Tables {
     pub(crate) subscribers: Subscribers,
     pub(crate) blocks: Blocks,
     pub(crate) rng: Rng,
+    pub(crate) picks: Picks,
     /// Sessions that this worker may have.
     pub(crate) max_sessions: u32,
     pub(crate) live: u32,
@@ -108,6 +110,7 @@ impl Tables {
             subscribers: Subscribers::new(room.min(MAX_SUBSCRIBERS), seed),
             blocks: Blocks::new(blocks),
             rng: Rng::new(shared.geometry().seed, worker.0),
+            picks: Picks::new(),
             max_sessions: entries,
             live: 0,
             statics: 0,
@@ -199,9 +202,9 @@ impl Tables {
     ) -> Fixed {
         let binding = self.bindings.get(number);
         let mut fixed = Fixed {
-            kind_realm: binding.kind_realm,
-            protocol: binding.protocol as u8,
-            inside_port: binding.inside_port,
+            kind_realm: binding.kind_realm(),
+            protocol: binding.protocol() as u8,
+            inside_port: binding.inside_port(),
             inside: binding.inside(),
             remote,
             external: binding.external,
@@ -227,7 +230,7 @@ impl Tables {
     ) -> Result<Fixed, DropReason> {
         let to = (opening.remote, opening.remote_port);
         let fixed = self.fixed(config, opening.binding, (opening.prefix64, opening.rule), to);
-        let protocol = self.bindings.get(opening.binding).protocol;
+        let protocol = self.bindings.get(opening.binding).protocol();
         let (state, class) = tcp::initial(protocol, opening.direction);
         let mut flags = if opening.direction == Direction::Inbound { FROM_OUTSIDE } else { 0 };
         if opening.filtering == Filtering::AddressDependent {

@@ -1,7 +1,7 @@
 //! A batch and the packets in it, on their way through the look-up stages together.
 
 use sluice_dpdk::Mbuf;
-use sluice_nat::SessionIndex;
+use sluice_nat::{OutboundTuple, SessionIndex};
 use sluice_packet::{Link, Meta};
 
 use super::classify::Class;
@@ -69,7 +69,9 @@ impl Worker {
         let mut found_outbound = [SessionIndex::NONE; 2 * BURST];
         let mut found_inbound = [SessionIndex::NONE; 2 * BURST];
         if !outbound.is_empty() {
-            self.engine.find_outbound(&outbound, &mut found_outbound[..outbound.len()]);
+            let found = &mut found_outbound[..outbound.len()];
+            self.engine.find_outbound(&outbound, found);
+            self.prepare_new(&outbound, found);
         }
         if !inbound.is_empty() {
             self.engine.find_inbound(&inbound, &mut found_inbound[..inbound.len()]);
@@ -100,5 +102,20 @@ impl Worker {
         self.scratch.classes = classes;
         self.scratch.outbound = outbound;
         self.scratch.inbound = inbound;
+    }
+
+    /// Asks for the memory of the new sessions among a batch, so that a flood of them does not wait for each line in turn.
+    fn prepare_new(&mut self, tuples: &[OutboundTuple], found: &[SessionIndex]) {
+        let new = tuples.iter().zip(found).filter(|(_, session)| !session.is_some()).map(|(tuple, _)| tuple);
+        let (setup, shared, id) = (&self.setup, &self.shared, self.id);
+        let mine = |tuple: &&OutboundTuple| {
+            shared.workers() == 1
+                || shared.subscriber_worker(&setup.nat, tuple.kind_realm, tuple.inside) == id
+        };
+        self.scratch.new.extend(new.filter(mine).take(self.misses_left).copied());
+        if self.scratch.new.len() > 1 {
+            self.engine.prepare_outbound(&self.scratch.new, self.now);
+        }
+        self.scratch.new.clear();
     }
 }

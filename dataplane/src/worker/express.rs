@@ -154,6 +154,7 @@ impl Worker {
         stages.charge(Stage::Route);
         let mut carrier =
             Carrier { setup, engine, departures, leases, tally, exits: Exits { transmit, links, sight } };
+        carrier.tally.established += lanes.iter().filter(|lane| lane.session.is_some()).count() as u64;
         let mut left = Burst::<BURST>::new();
         let mut ready = lanes.iter().filter(|lane| lane.session.is_some());
         let mut next = ready.next();
@@ -372,17 +373,15 @@ struct Carrier<'a> {
 impl Carrier<'_> {
     #[inline(always)]
     fn carry(&mut self, lane: &Lane, mut mbuf: Mbuf) {
-        self.tally.established += 1;
         self.tally.receive(self.exits.sight.counters, lane.interface, mbuf.len());
-        let fixed = self.engine.session(lane.session).fixed();
-        let Some(&departure) = self.departures.get(lane.adjacency, self.setup) else {
+        let Some(departure) = self.departures.get(lane.adjacency, self.setup) else {
             return self.exits.lose(lane.interface, mbuf, DropReason::NeighbourUnresolved);
         };
+        let fixed = self.engine.session(lane.session).fixed();
+        let mut rewriter = Rewriter { setup: self.setup, leases: self.leases, lane, fixed: &fixed };
         let done = match departure.vlan {
-            None => self.rewrite(lane, &mut mbuf, &fixed, |ether_type| departure.untagged(ether_type)),
-            Some(vlan) => {
-                self.rewrite(lane, &mut mbuf, &fixed, |ether_type| departure.tagged(vlan, ether_type))
-            }
+            None => rewriter.rewrite(&mut mbuf, |ether_type| departure.untagged(ether_type)),
+            Some(vlan) => rewriter.rewrite(&mut mbuf, |ether_type| departure.tagged(vlan, ether_type)),
         };
         if done {
             self.exits.send(mbuf, departure.port, departure.interface, 0);
@@ -390,18 +389,22 @@ impl Carrier<'_> {
             self.exits.lose(lane.interface, mbuf, DropReason::NoMbuf);
         }
     }
+}
 
+/// What a rewrite needs of a packet and its session.
+struct Rewriter<'a> {
+    setup: &'a Setup,
+    leases: &'a mut Leases,
+    lane: &'a Lane,
+    fixed: &'a Fixed,
+}
+
+impl Rewriter<'_> {
     /// False without room for the headers, or without the prefix that a session's remote address needs.
     #[inline(always)]
-    fn rewrite<const LINK: usize>(
-        &mut self,
-        lane: &Lane,
-        mbuf: &mut Mbuf,
-        fixed: &Fixed,
-        link: impl Fn(u16) -> [u8; LINK],
-    ) -> bool {
-        let plain = &lane.plain;
-        match lane.way {
+    fn rewrite<const LINK: usize>(&mut self, mbuf: &mut Mbuf, link: impl Fn(u16) -> [u8; LINK]) -> bool {
+        let (plain, fixed) = (&self.lane.plain, self.fixed);
+        match self.lane.way {
             Way::SixToFour => {
                 let identification = self.leases.next(fixed.external, fixed.remote, plain.protocol);
                 let (to, link) = (outside(fixed), link(ethernet::IPV4));

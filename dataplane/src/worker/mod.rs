@@ -133,6 +133,8 @@ struct Scratch {
     batch: Vec<batch::Packet>,
     classes: Vec<classify::Class>,
     outbound: Vec<OutboundTuple>,
+    /// Those of new sessions.
+    new: Vec<OutboundTuple>,
     inbound: Vec<InboundTuple>,
     hairpins: Vec<batch::Packet>,
     /// Empty; changes places with `hairpins`.
@@ -146,6 +148,7 @@ impl Scratch {
             batch: Vec::with_capacity(2 * BURST),
             classes: Vec::with_capacity(2 * BURST),
             outbound: Vec::with_capacity(2 * BURST),
+            new: Vec::with_capacity(2 * BURST),
             inbound: Vec::with_capacity(2 * BURST),
             hairpins: Vec::with_capacity(2 * BURST),
             spare: Vec::with_capacity(2 * BURST),

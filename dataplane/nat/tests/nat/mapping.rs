@@ -158,7 +158,7 @@ fn a_batch_finds_what_single_look_ups_find() {
         for start in (0..18_000u32).step_by(1_777) {
             let tuples: Vec<OutboundTuple> = (start..start + length).map(tuple).collect();
             let mut found = vec![SessionIndex(5); tuples.len()];
-            bench.engine.prepare_outbound(&tuples);
+            bench.engine.prepare_outbound(&tuples, bench.now);
             bench.engine.find_outbound(&tuples, &mut found);
             for (n, found) in (start..).zip(&found) {
                 assert_eq!(found.is_some(), n < 9_000);

@@ -1,0 +1,290 @@
+//! Workers between two ports of memory, in one thread.
+//!
+//! The ports are `ring:` ports. What is put into their first queue the first worker receives; each worker sends through a queue
+//! of its own, which is read at the other end. Both ends of a ring are queues of the port, so that workers run as they do
+//! beside a network card: nothing of them is replaced.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+
+use rtrb::{Consumer, Producer, RingBuffer};
+use sluice_dataplane::clock::Clock;
+use sluice_dataplane::ident::{Identifications, Leases};
+use sluice_dataplane::nexthop::State;
+use sluice_dataplane::parcel::{HANDOFF_SLOTS, Injection, Parcel, Punt};
+use sluice_dataplane::router::{Neighbour, Router};
+use sluice_dataplane::setup::Setup;
+use sluice_dataplane::worker::{Links, Order, Outbox, Parts, Receive, Sight, Transmit, Worker};
+use sluice_dpdk::{
+    Burst, Device, Eal, Mempool, MempoolConfig, Port, PortConfig, RegisteredThread, RxQueue, TxQueue,
+};
+use sluice_nat::{Config, Direction, Engine, Shared, WorkerId};
+use sluice_shm::snapshot::{InterfaceSpec, MssClamp, PortSpec, RouteSpec, Snapshot, Via};
+use sluice_shm::{CountersSnapshot, DataplaneRegion, Lock, RunDir, clock};
+
+use crate::Error;
+use crate::frames::{Buffer, HEADROOM};
+use crate::hardware::cycles;
+use crate::meter::START;
+
+/// Packets of a burst.
+pub const BURST: usize = 32;
+/// Packets that are put in before a measurement: half of a ring.
+pub const ROUND: usize = 512;
+/// Address of both ports, to which the frames of [`crate::frames`] go.
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// The box and its neighbour on the link of each port.
+const OWN_V4: [u32; 2] = [0xac10_0001, 0xac10_0101];
+const NEXT_V4: [u32; 2] = [0xac10_0002, 0xac10_0102];
+const OWN_V6: [u128; 2] = [0xfd00 << 112 | 1, 0xfd00 << 112 | 1 << 64 | 1];
+const NEXT_V6: u128 = 0xfd00 << 112 | 2;
+/// Numbers of ports and pools, which are never used again in a process.
+static NUMBERS: AtomicU16 = AtomicU16::new(0);
+
+/// The far ends of a port.
+struct Outside {
+    feed: TxQueue,
+    /// One for each worker.
+    drain: Vec<RxQueue>,
+}
+
+/// The thread-to-thread ends that nobody reads here.
+type Ends = (Consumer<Punt>, Producer<Injection>, Producer<Order>, Consumer<Arc<Setup>>);
+
+/// Workers and what is around them.
+pub struct Rig {
+    workers: Vec<Worker>,
+    registered: RegisteredThread,
+    ports: Vec<Outside>,
+    pool: Mempool,
+    /// Buffers that came out and go in again.
+    spare: Vec<Burst<BURST>>,
+    _ends: Vec<Ends>,
+    region: DataplaneRegion,
+    _lock: Lock,
+    _directory: tempfile::TempDir,
+}
+
+impl Rig {
+    /// Workers over engines that share what they share.
+    ///
+    /// # Errors
+    /// Of DPDK, [`Error::Directory`], [`Error::Shm`].
+    pub fn new(
+        eal: &Eal,
+        shared: &Arc<Shared>,
+        config: &Arc<Config>,
+        engines: Vec<Engine>,
+    ) -> Result<Self, Error> {
+        let count = engines.len();
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let registered = RegisteredThread::new()?;
+        let size = MempoolConfig { count: 4095, ..MempoolConfig::default() };
+        let pool = Mempool::new(&format!("rig{number}"), &size)?;
+        let (mut ports, mut receive, mut transmit) =
+            (vec![], vec![], (0..count).map(|_| vec![]).collect::<Vec<_>>());
+        for port in 0..2 {
+            let (feed, first, sends, drain) = attach(eal, &pool, number * 2 + port, count)?;
+            receive.push(Receive { port, queue: first });
+            for (transmit, queue) in transmit.iter_mut().zip(sends) {
+                transmit.push(Transmit::Own(Outbox::new(queue)));
+            }
+            ports.push(Outside { feed, drain });
+        }
+        let setup = Arc::new(setup(config)?);
+        let parent = std::env::temp_dir();
+        let directory = tempfile::tempdir().map_err(|error| Error::Directory { path: parent, error })?;
+        let run = RunDir::new(directory.path());
+        let lock = run.lock_dataplane()?;
+        let mut region = DataplaneRegion::create(&run, count)?;
+        let identifications = Identifications::new(7);
+        // The sessions are as old as they are in the engine's own benchmarks.
+        let clock = Clock::new(clock::now_ns() - u64::from(START.0 + 4) * 250_000_000);
+        let mut rings = rings(count);
+        let (mut workers, mut ends) = (vec![], vec![]);
+        for (worker, (engine, transmit)) in engines.into_iter().zip(transmit).enumerate() {
+            let side = region.take_worker(worker);
+            let (punt, punt_out) = RingBuffer::new(64);
+            let (inject_in, inject) = RingBuffer::new(64);
+            let (orders_in, orders) = RingBuffer::new(64);
+            let (retired, retired_out) = RingBuffer::new(64);
+            ends.push((punt_out, inject_in, orders_in, retired_out));
+            let (handoff_in, handoff_out) = rings.remove(0);
+            workers.push(Worker::new(Parts {
+                id: WorkerId(worker as u8),
+                setup: Arc::clone(&setup),
+                shared: Arc::clone(shared),
+                engine,
+                receive: if worker == 0 { std::mem::take(&mut receive) } else { vec![] },
+                transmit,
+                links: Links { handoff_in, handoff_out, punt, inject, orders, retired },
+                sight: Sight { counters: side.counters, notices: side.notices, traces: side.traces },
+                mempool: pool.clone(),
+                clock,
+                leases: Leases::new(Arc::clone(&identifications)),
+                iterations: Arc::new(AtomicU32::new(0)),
+            }));
+        }
+        let spare = (0..ROUND / BURST).map(|_| Burst::new()).collect();
+        Ok(Self {
+            workers,
+            registered,
+            ports,
+            pool,
+            spare,
+            _ends: ends,
+            region,
+            _lock: lock,
+            _directory: directory,
+        })
+    }
+
+    /// Counters of a worker.
+    pub fn counters(&self, worker: usize) -> CountersSnapshot {
+        self.region.counters(worker).snapshot()
+    }
+
+    /// Puts [`ROUND`] packets in, and returns the cycles until the workers have nothing left, and how many packets came
+    /// out at the other port. `frame` writes a packet and says how long it is.
+    pub fn round(
+        &mut self,
+        direction: Direction,
+        mut frame: impl FnMut(&mut Buffer) -> usize,
+    ) -> (u64, usize) {
+        let (from, to) = match direction {
+            Direction::Outbound => (0, 1),
+            Direction::Inbound => (1, 0),
+        };
+        let mut buffer = Buffer::default();
+        for burst in &mut self.spare {
+            let missing = BURST - burst.len();
+            self.pool.alloc_bulk(burst, missing);
+            for mbuf in burst.iter_mut() {
+                let len = frame(&mut buffer);
+                mbuf.set_bounds(HEADROOM, len);
+                mbuf.data_mut().copy_from_slice(buffer.frame(len));
+            }
+            self.ports[from].feed.tx(burst);
+        }
+        let before = cycles();
+        while self.turn() > 0 {}
+        let spent = cycles() - before;
+        let mut out = 0;
+        for queue in &mut self.ports[to].drain {
+            for burst in self.spare.iter_mut().filter(|burst| !burst.is_full()) {
+                out += queue.rx(burst);
+            }
+        }
+        (spent, out)
+    }
+
+    /// A loop of each worker. Returns how many packets they had.
+    fn turn(&mut self) -> usize {
+        let registered = &self.registered;
+        self.workers.iter_mut().map(|worker| worker.turn(registered).unwrap_or(0)).sum()
+    }
+}
+
+/// What the driver alone takes for [`ROUND`] packets, round by round: from one ring into another, burst by burst.
+///
+/// # Errors
+/// Of DPDK.
+pub fn driver(eal: &Eal, rounds: usize) -> Result<Vec<u64>, Error> {
+    let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+    let _registered = RegisteredThread::new()?;
+    let size = MempoolConfig { count: 4095, ..MempoolConfig::default() };
+    let pool = Mempool::new(&format!("rig{number}"), &size)?;
+    let (mut feed, mut from, _sends, _drain) = attach(eal, &pool, number * 2, 1)?;
+    let (_feed, _from, mut to, mut drain) = attach(eal, &pool, number * 2 + 1, 1)?;
+    let mut spare: Vec<Burst<BURST>> = (0..ROUND / BURST).map(|_| Burst::new()).collect();
+    let mut samples = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        for burst in &mut spare {
+            let missing = BURST - burst.len();
+            pool.alloc_bulk(burst, missing);
+            feed.tx(burst);
+        }
+        let before = cycles();
+        loop {
+            let mut burst = Burst::<BURST>::new();
+            if from.rx(&mut burst) == 0 {
+                break;
+            }
+            to[0].tx(&mut burst);
+        }
+        samples.push(cycles() - before);
+        for burst in &mut spare {
+            drain[0].rx(burst);
+        }
+    }
+    Ok(samples)
+}
+
+/// A port, and its queues: to feed it, to be fed from it, to send through it, and to see what was sent.
+fn attach(
+    eal: &Eal,
+    pool: &Mempool,
+    number: u16,
+    workers: usize,
+) -> Result<(TxQueue, RxQueue, Vec<TxQueue>, Vec<RxQueue>), Error> {
+    let device = Device::Ring { name: format!("bench{number}") };
+    let mut port = Port::attach(eal, &device, number)?;
+    let queues = 1 + workers as u16;
+    let config = PortConfig { rx_queues: queues, tx_queues: queues, ..PortConfig::default() };
+    let (mut rx, mut tx) = port.configure(&config, pool)?;
+    Ok((tx.remove(0), rx.remove(0), tx, rx))
+}
+
+/// Hand-off rings, for each worker those into it and those from it.
+#[expect(clippy::type_complexity, reason = "as the worker takes them")]
+fn rings(count: usize) -> Vec<(Vec<Option<Consumer<Parcel>>>, Vec<Option<Producer<Parcel>>>)> {
+    let mut all: Vec<(Vec<_>, Vec<_>)> = (0..count)
+        .map(|_| ((0..count).map(|_| None).collect(), (0..count).map(|_| None).collect()))
+        .collect();
+    for from in 0..count {
+        for to in (0..count).filter(|&to| to != from) {
+            let (producer, consumer) = RingBuffer::new(HANDOFF_SLOTS);
+            all[from].1[to] = Some(producer);
+            all[to].0[from] = Some(consumer);
+        }
+    }
+    all
+}
+
+/// Two interfaces, a route each way, and neighbours that are known.
+fn setup(config: &Arc<Config>) -> Result<Setup, Error> {
+    let interfaces: Vec<InterfaceSpec> = ["inside", "outside"]
+        .into_iter()
+        .enumerate()
+        .map(|(port, name)| InterfaceSpec {
+            name: name.into(),
+            port: port as u16,
+            vlan: None,
+            mtu: 1500,
+            ipv4: vec![(OWN_V4[port], 24)],
+            ipv6: vec![(OWN_V6[port], 64)],
+            mss_clamp: MssClamp::Auto,
+            time_exceeded: true,
+        })
+        .collect();
+    let route = |ipv6, prefix, len, interface, address| RouteSpec {
+        ipv6,
+        prefix,
+        len,
+        via: Via::Gateway { interface, ipv6, address },
+    };
+    let routes = [
+        route(false, 0, 0, 1, NEXT_V4[1].into()),
+        route(false, 0x0a00_0000, 8, 0, NEXT_V4[0].into()),
+        route(true, 0x2001_0db8 << 96, 32, 0, NEXT_V6),
+    ];
+    let mut router = Router::new(&interfaces, &routes, 0)?;
+    for (interface, ipv6, address) in
+        [(1, false, NEXT_V4[1].into()), (0, false, NEXT_V4[0].into()), (0, true, NEXT_V6)]
+    {
+        router.set(Neighbour { interface, ipv6, address }, [4, 0, 0, 0, 0, 9], State::Resolved)?;
+    }
+    let ports = vec![PortSpec { device: "ring:bench".into(), mtu: 1500 }; 2];
+    let snapshot = Snapshot { generation: 1, interfaces, ports, ..Snapshot::default() };
+    Ok(Setup::new(&snapshot, &[MAC; 2], Arc::clone(config), router.routes()))
+}
