@@ -28,9 +28,9 @@ use crate::hardware::cycles;
 use crate::meter::START;
 
 /// Packets of a burst.
-pub const BURST: usize = 32;
+pub(super) const BURST: usize = 32;
 /// Packets that are put in before a measurement: half of a ring.
-pub const ROUND: usize = 512;
+pub(super) const ROUND: usize = 512;
 /// Address of both ports, to which the frames of [`crate::frames`] go.
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// The box and its neighbour on the link of each port.
@@ -52,7 +52,7 @@ struct Outside {
 type Ends = (Consumer<Punt>, Producer<Injection>, Producer<Order>, Consumer<Arc<Setup>>);
 
 /// Workers and what is around them.
-pub struct Rig {
+pub(super) struct Rig {
     workers: Vec<Worker>,
     registered: RegisteredThread,
     ports: Vec<Outside>,
@@ -70,7 +70,7 @@ impl Rig {
     ///
     /// # Errors
     /// Of DPDK, [`Error::Directory`], [`Error::Shm`].
-    pub fn new(
+    pub(super) fn new(
         eal: &Eal,
         shared: &Arc<Shared>,
         config: &Arc<Config>,
@@ -140,13 +140,13 @@ impl Rig {
     }
 
     /// Counters of a worker.
-    pub fn counters(&self, worker: usize) -> CountersSnapshot {
+    pub(super) fn counters(&self, worker: usize) -> CountersSnapshot {
         self.region.counters(worker).snapshot()
     }
 
     /// Puts [`ROUND`] packets in, and returns the cycles until the workers have nothing left, and how many packets came
     /// out at the other port. `frame` writes a packet and says how long it is.
-    pub fn round(
+    pub(super) fn round(
         &mut self,
         direction: Direction,
         mut frame: impl FnMut(&mut Buffer) -> usize,
@@ -189,7 +189,7 @@ impl Rig {
 ///
 /// # Errors
 /// Of DPDK.
-pub fn driver(eal: &Eal, rounds: usize) -> Result<Vec<u64>, Error> {
+pub(super) fn driver(eal: &Eal, rounds: usize) -> Result<Vec<u64>, Error> {
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
     let _registered = RegisteredThread::new()?;
     let size = MempoolConfig { count: 4095, ..MempoolConfig::default() };

@@ -13,8 +13,8 @@
 use sluice_dpdk::{Burst, Mbuf};
 use sluice_nat::config::Candidate;
 use sluice_nat::{
-    Direction, Engine, Fixed, InboundKey, InboundTuple, OutboundKey, OutboundTuple, Protocol, Search,
-    Session, SessionIndex, Tick,
+    Direction, Engine, ExternalOwner, Fixed, InboundKey, InboundTuple, OutboundKey, OutboundTuple, Protocol,
+    Search, Session, SessionIndex, Shared, Tick, WorkerId,
 };
 use sluice_packet::{
     Delta, DropReason, Ends, Family, Plain, ethernet, plain_four_to_four, plain_four_to_six,
@@ -29,6 +29,7 @@ use super::transmit::Exits;
 use super::{BURST, Tally, Worker};
 use crate::ident::Leases;
 use crate::nexthop::{AdjacencyIndex, NextHop, State};
+use crate::parcel::{self, Parcel};
 use crate::setup::{PortInterfaces, Setup};
 
 /// How many packets lie between the one whose headers are read and the one whose bucket is scanned: so many take longer to
@@ -48,6 +49,10 @@ struct Lane {
     way: Way,
     /// Position in the burst.
     position: u8,
+    /// Hand-offs so far.
+    hops: u8,
+    /// Worker that the packet belongs to.
+    owner: u8,
 }
 
 /// From where to where.
@@ -77,6 +82,8 @@ impl Lane {
         adjacency: AdjacencyIndex::NONE,
         way: Way::Inbound,
         position: 0,
+        hops: 0,
+        owner: 0,
     };
 }
 
@@ -91,6 +98,31 @@ impl Lane {
     }
 }
 
+/// Where the packets of a burst come from.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// A port.
+    Port(u16),
+    /// Another worker: their interfaces, and how often they were handed over.
+    Worker(&'a [Origin; BURST]),
+}
+
+/// What a packet that was handed over brings along.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Origin {
+    pub(super) interface: u16,
+    pub(super) hops: u8,
+}
+
+/// What the lane left of a burst: which positions, as bits.
+pub(super) struct Left {
+    pub(super) positions: u32,
+    /// Bytes of the whole burst.
+    pub(super) bytes: u64,
+}
+
+const _: () = assert!(BURST <= 32);
+
 /// The lanes of a burst, reused for every one.
 pub(super) struct Lanes(Box<[Lane; BURST]>);
 
@@ -101,8 +133,8 @@ impl Lanes {
 }
 
 impl Worker {
-    /// Takes the packets of a burst that the lane is for to the outboxes. The others stay. Returns how many bytes came in.
-    pub(super) fn express(&mut self, burst: &mut Burst<BURST>, port: u16) -> u64 {
+    /// Takes the packets of a burst that the lane is for to the outboxes, and those of other workers to them. The others stay.
+    pub(super) fn express(&mut self, burst: &mut Burst<BURST>, source: Source<'_>) -> Left {
         let Self {
             setup,
             engine,
@@ -115,10 +147,22 @@ impl Worker {
             lanes,
             departures,
             stages,
+            shared,
+            id,
             ..
         } = self;
         let (fib_generation, now) = (self.fib_generation, self.now);
-        let Some(interfaces) = setup.port(port) else { return 0 };
+        let interfaces = match source {
+            Source::Port(port) => match setup.port(port) {
+                Some(interfaces) => Some(interfaces),
+                // Nobody takes what comes here: the general stages say so.
+                None => {
+                    let bytes = burst.iter().map(|mbuf| mbuf.len() as u64).sum();
+                    return Left { positions: u32::MAX, bytes };
+                }
+            },
+            Source::Worker(_) => None,
+        };
         let lanes = &mut lanes.0;
 
         let gate = Gate { setup, interfaces, engine, tracer };
@@ -126,6 +170,9 @@ impl Worker {
         for (position, mbuf) in burst.iter().enumerate() {
             bytes += mbuf.len() as u64;
             let lane = &mut lanes[count];
+            if let Source::Worker(origins) = source {
+                (lane.interface, lane.hops) = (origins[position].interface, origins[position].hops);
+            }
             if gate.admits(mbuf, lane) {
                 lane.position = position as u8;
                 count += 1;
@@ -144,6 +191,12 @@ impl Worker {
                 Way::SixToFour | Way::FourToFour => engine.settle_outbound(&lane.outbound, &lane.search),
             };
         }
+        let several = shared.workers() > 1;
+        if several {
+            for lane in lanes.iter_mut() {
+                lane.owner = if lane.session.is_some() { id.0 } else { owner(setup, shared, lane, *id) };
+            }
+        }
         stages.charge(Stage::LookUp);
         let mut guide = Guide { setup, engine, departures, fib_generation, now };
         for lane in lanes.iter_mut() {
@@ -152,19 +205,26 @@ impl Worker {
             }
         }
         stages.charge(Stage::Route);
-        let mut carrier =
-            Carrier { setup, engine, departures, leases, tally, exits: Exits { transmit, links, sight } };
+        let exits = Exits { transmit, links, sight };
+        let mut carrier = Carrier { setup, engine, departures, leases, tally, exits, source };
         carrier.tally.established += lanes.iter().filter(|lane| lane.session.is_some()).count() as u64;
         let mut left = Burst::<BURST>::new();
-        let mut ready = lanes.iter().filter(|lane| lane.session.is_some());
+        let foreign = |lane: &Lane| several && lane.owner != id.0;
+        let mut ready = lanes.iter().filter(|lane| lane.session.is_some() || foreign(lane));
         let mut next = ready.next();
+        let mut positions = 0;
         for (position, mbuf) in burst.drain().enumerate() {
             match next {
                 Some(lane) if usize::from(lane.position) == position => {
-                    carrier.carry(lane, mbuf);
+                    if lane.session.is_some() {
+                        carrier.carry(lane, mbuf);
+                    } else {
+                        carrier.hand_over(lane, mbuf);
+                    }
                     next = ready.next();
                 }
                 _ => {
+                    positions |= 1 << position;
                     // There is room for all that came.
                     let _ = left.push(mbuf);
                 }
@@ -174,14 +234,15 @@ impl Worker {
             *burst = left;
         }
         stages.charge(Stage::Translate);
-        bytes
+        Left { positions, bytes }
     }
 }
 
 /// Reads headers, and decides who is for the lane.
 struct Gate<'a> {
     setup: &'a Setup,
-    interfaces: &'a PortInterfaces,
+    /// Of the port that the packets came from; none if they come from another worker, which has looked.
+    interfaces: Option<&'a PortInterfaces>,
     engine: &'a Engine,
     tracer: &'a Tracer,
 }
@@ -194,12 +255,14 @@ impl Gate<'_> {
         }
         let frame = mbuf.data();
         let Ok(link) = ethernet::link(frame) else { return false };
-        let Some(interface) = self.interfaces.of(link.vlan) else { return false };
-        // Who is for our own address is for no group.
-        if self.setup.interfaces[usize::from(interface)].mac != link.destination {
-            return false;
+        if let Some(interfaces) = self.interfaces {
+            let Some(interface) = interfaces.of(link.vlan) else { return false };
+            // Who is for our own address is for no group.
+            if self.setup.interfaces[usize::from(interface)].mac != link.destination {
+                return false;
+            }
+            (lane.interface, lane.hops) = (interface, 0);
         }
-        lane.interface = interface;
         match link.ether_type {
             ethernet::IPV6 => self.admits_v6(frame, link.len, lane),
             ethernet::IPV4 => self.admits_v4(frame, link.len, lane),
@@ -297,6 +360,24 @@ impl Gate<'_> {
     }
 }
 
+/// The worker that a packet without a session here belongs to.
+#[inline(never)]
+fn owner(setup: &Setup, shared: &Shared, lane: &Lane, own: WorkerId) -> u8 {
+    match lane.way {
+        Way::SixToFour | Way::FourToFour => {
+            let (kind_realm, inside) = lane.outbound.inside();
+            shared.subscriber_worker(&setup.nat, kind_realm, inside).0
+        }
+        Way::Inbound => {
+            let (external, port) = lane.inbound.external();
+            match shared.external_owner(&setup.nat, protocol(&lane.plain), external, port) {
+                ExternalOwner::Worker(worker) | ExternalOwner::Static(worker) => worker.0,
+                ExternalOwner::Free | ExternalOwner::Kernel | ExternalOwner::NotExternal => own.0,
+            }
+        }
+    }
+}
+
 /// Whether a plain packet has a hop left, and no MSS to be clamped.
 #[inline(always)]
 fn may_ride(plain: &Plain) -> bool {
@@ -368,12 +449,13 @@ struct Carrier<'a> {
     leases: &'a mut Leases,
     tally: &'a mut Tally,
     exits: Exits<'a>,
+    source: Source<'a>,
 }
 
 impl Carrier<'_> {
     #[inline(always)]
     fn carry(&mut self, lane: &Lane, mut mbuf: Mbuf) {
-        self.tally.receive(self.exits.sight.counters, lane.interface, mbuf.len());
+        self.count(lane, &mbuf);
         let Some(departure) = self.departures.get(lane.adjacency, self.setup) else {
             return self.exits.lose(lane.interface, mbuf, DropReason::NeighbourUnresolved);
         };
@@ -384,9 +466,27 @@ impl Carrier<'_> {
             Some(vlan) => rewriter.rewrite(&mut mbuf, |ether_type| departure.tagged(vlan, ether_type)),
         };
         if done {
-            self.exits.send(mbuf, departure.port, departure.interface, 0);
+            self.exits.send(mbuf, departure.port, departure.interface, lane.hops);
         } else {
             self.exits.lose(lane.interface, mbuf, DropReason::NoMbuf);
+        }
+    }
+}
+
+impl Carrier<'_> {
+    /// Gives a packet to the worker that it belongs to.
+    #[inline(always)]
+    fn hand_over(&mut self, lane: &Lane, mbuf: Mbuf) {
+        self.count(lane, &mbuf);
+        let (interface, hops) = (lane.interface, lane.hops + 1);
+        self.exits.hand_off(lane.owner, Parcel { mbuf, interface, hops, stage: parcel::Stage::Enter });
+    }
+
+    /// Counts a packet as received, unless another worker has done so.
+    #[inline(always)]
+    fn count(&mut self, lane: &Lane, mbuf: &Mbuf) {
+        if let Source::Port(_) = self.source {
+            self.tally.receive(self.exits.sight.counters, lane.interface, mbuf.len());
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Hand-off between workers: a packet that another worker owns goes there once, and is never looked at twice here.
 
+use sluice_dpdk::{Burst, Mbuf};
 use sluice_packet::ethernet;
 use sluice_shm::{Counter, Stage as TraceStage};
 
 use super::batch::Packet;
+use super::express::{Origin, Source};
+use super::stages::Stage as Charge;
 use super::{BURST, Worker};
 use crate::parcel::{Parcel, Stage};
 
@@ -43,27 +46,59 @@ impl Worker {
         if waiting == 0 {
             return 0;
         }
+        let Ok(parcels) = ring.read_chunk(waiting) else { return 0 };
+        let mut burst = Burst::<BURST>::new();
+        let mut origins = [Origin::default(); BURST];
+        // What is no burst of newcomers: complete frames, and the second halves of hairpins.
+        let mut others = [const { None }; BURST];
+        let mut count = 0;
+        for parcel in parcels {
+            if parcel.stage == Stage::Enter {
+                parcel.mbuf.prefetch_descriptor();
+                origins[burst.len()] = Origin { interface: parcel.interface, hops: parcel.hops };
+                // There is room for all that wait.
+                let _ = burst.push(parcel.mbuf);
+            } else {
+                others[count] = Some(parcel);
+                count += 1;
+            }
+        }
+        burst.iter().for_each(Mbuf::prefetch);
+        self.sight.counters.add(Counter::HandoffIn, waiting as u64);
+        self.stages.charge(Charge::Upkeep);
+        let left = self.express(&mut burst, Source::Worker(&origins));
         let mut batch = std::mem::take(&mut self.scratch.batch);
-        for _ in 0..waiting {
-            let Some(Some(Ok(parcel))) =
-                self.links.handoff_in.get_mut(worker).map(|ring| ring.as_mut().map(|ring| ring.pop()))
-            else {
-                break;
-            };
-            self.sight.counters.add(Counter::HandoffIn, 1);
-            match parcel.stage {
-                Stage::Transmit { port, interface } => self.send(parcel.mbuf, port, interface, parcel.hops),
-                stage @ (Stage::Enter | Stage::Hairpin) => match ethernet::link(parcel.mbuf.data()) {
-                    Ok(link) => {
-                        let hairpinned = stage == Stage::Hairpin;
-                        self.enter(parcel.mbuf, link, parcel.interface, parcel.hops, hairpinned, &mut batch);
-                    }
-                    Err(reason) => self.count_drop(Some(parcel.interface), reason),
-                },
+        let places = (0..BURST).filter(|place| left.positions >> place & 1 == 1);
+        for (mbuf, place) in burst.drain().zip(places) {
+            let Origin { interface, hops } = origins[place];
+            self.enter_again(mbuf, interface, hops, false, &mut batch);
+        }
+        for Parcel { mbuf, interface, hops, stage } in others.into_iter().take(count).flatten() {
+            match stage {
+                Stage::Transmit { port, interface } => self.send(mbuf, port, interface, hops),
+                Stage::Enter | Stage::Hairpin => {
+                    self.enter_again(mbuf, interface, hops, stage == Stage::Hairpin, &mut batch);
+                }
             }
         }
         self.process(&mut batch);
         self.scratch.batch = batch;
+        self.stages.charge(Charge::General);
         waiting
+    }
+
+    /// Reads the headers of a packet that another worker has read before.
+    fn enter_again(
+        &mut self,
+        mbuf: Mbuf,
+        interface: u16,
+        hops: u8,
+        hairpinned: bool,
+        batch: &mut Vec<Packet>,
+    ) {
+        match ethernet::link(mbuf.data()) {
+            Ok(link) => self.enter(mbuf, link, interface, hops, hairpinned, batch),
+            Err(reason) => self.count_drop(Some(interface), reason),
+        }
     }
 }
