@@ -1,8 +1,8 @@
 //! The engine: packets whose headers have been read are looked up, shown to their sessions, and translated.
 //!
 //! The steps are those of the worker's express lane: search, scan, settle, established, rewrite. As in the yardstick, lines are
-//! asked for one batch ahead of their use: while a batch is translated, the sessions of the next are on their way, and the
-//! buckets of the one after it.
+//! asked for ahead of their use: while a group is translated, the sessions of the next are on their way, and the buckets of the
+//! one after it.
 
 use sluice_nat::{Direction, Fixed, InboundKey, Kind, OutboundKey, Search, SessionIndex, Tick};
 use sluice_packet::{
@@ -11,8 +11,12 @@ use sluice_packet::{
 
 use crate::Population;
 use crate::frames::{self, Buffer, HEADROOM, LINK};
-use crate::meter::{BATCH, RING, Workload};
+use crate::meter::{RING, Workload};
 use crate::population::{Arrival, Draw};
+
+/// Packets of a group: lines are asked for one group ahead of their use. A core has some two dozen line buffers; asking for
+/// more at once makes it wait for the first.
+const GROUP: usize = 8;
 
 /// Translates packets of one direction. What is known of their headers stands ready; reading it is part of the measurement.
 #[derive(Debug)]
@@ -79,16 +83,16 @@ pub fn read(frame: &[u8], family: Family) -> Option<Plain> {
     }
 }
 
-/// Positions of a batch in the ring.
+/// Positions of a group in the ring.
 fn batch(number: usize) -> std::ops::Range<usize> {
-    (number * BATCH).min(RING)..((number + 1) * BATCH).min(RING)
+    (number * GROUP).min(RING)..((number + 1) * GROUP).min(RING)
 }
 
 impl Established {
     fn outbound(&mut self, population: &mut Population, now: Tick) -> u64 {
         let Self { ring, plains, outbound, searches, identification, .. } = self;
         let mut handled = 0;
-        for number in 0..RING / BATCH + 2 {
+        for number in 0..RING / GROUP + 2 {
             for at in batch(number) {
                 searches[at] = population.engine.search_outbound(&outbound[at]);
                 ring[at].prefetch();
@@ -111,7 +115,7 @@ impl Established {
     fn inbound(&mut self, population: &mut Population, now: Tick) -> u64 {
         let Self { ring, plains, inbound, searches, .. } = self;
         let mut handled = 0;
-        for number in 0..RING / BATCH + 2 {
+        for number in 0..RING / GROUP + 2 {
             for at in batch(number) {
                 searches[at] = population.engine.search_inbound(&inbound[at]);
                 ring[at].prefetch();

@@ -1,8 +1,11 @@
-//! What needs `unsafe`, all of it: zeroed arrays whose pages are touched only when used, advice on
-//! pages, and two processor instructions.
+//! What needs `unsafe`, all of it: zeroed arrays whose pages are touched only when used, advice on pages, and two processor
+//! instructions.
 #![allow(unsafe_code)]
 
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::alloc::{Layout, handle_alloc_error};
 
 mod sealed {
     /// Types for which all bits zero is a value.
@@ -26,6 +29,73 @@ pub(crate) fn zeroed<T: sealed::Zeroed>(len: usize) -> Box<[T]> {
     unsafe { memory.assume_init() }
 }
 
+/// Zeroed memory of its own, on huge pages as it is touched if it is large. An allocator would write zeros to what is aligned
+/// to more than it aligns by itself, and by that give it small pages before anyone can wish for others.
+#[derive(Debug)]
+pub(crate) struct Pages<T> {
+    start: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: the memory belongs to this object alone, as that of a box does.
+unsafe impl<T: Send> Send for Pages<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Pages<T> {}
+
+impl<T: sealed::Zeroed> Pages<T> {
+    /// Room for `len` items. Without memory the process ends, as with any other allocation.
+    pub(crate) fn new(len: usize) -> Self {
+        let Ok(layout) = Layout::array::<T>(len.max(1)) else {
+            panic!("{len} items are more than memory can hold")
+        };
+        // SAFETY: a new private mapping, which replaces nothing.
+        let start = unsafe {
+            libc::mmap(
+                core::ptr::null_mut(),
+                layout.size(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        match NonNull::new(start.cast::<T>()) {
+            // Pages are aligned to more than any type here.
+            Some(place) if start != libc::MAP_FAILED => {
+                wish_huge(start as usize, layout.size());
+                Self { start: place, len }
+            }
+            _ => handle_alloc_error(layout),
+        }
+    }
+}
+
+impl<T> Deref for Pages<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: `len` items lie there, zeroed when they were mapped; `new` lets only types through for which that is a value.
+        unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T> DerefMut for Pages<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above, borrowed exclusively.
+        unsafe { core::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T> Drop for Pages<T> {
+    fn drop(&mut self) {
+        let bytes = size_of::<T>() * self.len.max(1);
+        // SAFETY: the mapping that `new` made, of the same size, and nobody borrows from it any more. Items need no drop.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), bytes) };
+    }
+}
+
 /// Memory from which huge pages are worth while.
 const HUGE_WORTH: usize = 4 << 20;
 
@@ -34,11 +104,6 @@ const HUGE_WORTH: usize = 4 << 20;
 pub(crate) fn wish_huge_pages<T>(table: &mut Vec<T>) {
     let bytes = table.capacity() * size_of::<T>();
     wish_huge(table.as_mut_ptr() as usize, bytes);
-}
-
-/// As [`wish_huge_pages`], for an array that has its length.
-pub(crate) fn wish_huge_pages_boxed<T>(table: &mut [T]) {
-    wish_huge(table.as_mut_ptr() as usize, size_of_val(table));
 }
 
 fn wish_huge(address: usize, bytes: usize) {

@@ -13,7 +13,7 @@
 //! directions, so that moving needs no key. That beats linear probing on deletion (no tombstones) and chaining on
 //! cache lines; measured at 80 % load 5 % of the entries stand in their second bucket.
 
-use crate::arena::{Bucket, equal_lanes, prefetch, wish_huge_pages_boxed, zeroed};
+use crate::arena::{Bucket, Pages, equal_lanes, prefetch};
 
 /// Slots of a bucket.
 const SLOTS: usize = 10;
@@ -26,7 +26,7 @@ const COUNT_SHIFT: u32 = 42;
 #[derive(Debug)]
 pub(crate) struct Index {
     /// An even number, see [`Index::other`].
-    buckets: Box<[Bucket]>,
+    buckets: Pages<Bucket>,
     len: u32,
 }
 
@@ -47,9 +47,7 @@ impl Index {
     pub(crate) fn new(entries: u32) -> Self {
         let buckets = (u64::from(entries) / 8 + 2) & !1;
         // Zeroed by the system, so untouched buckets cost no memory.
-        let mut buckets = zeroed(buckets as usize);
-        wish_huge_pages_boxed(&mut buckets);
-        Self { buckets, len: 0 }
+        Self { buckets: Pages::new(buckets as usize), len: 0 }
     }
 
     /// Entries.

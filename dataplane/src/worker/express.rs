@@ -100,7 +100,7 @@ impl Lane {
 
 /// Where the packets of a burst come from.
 #[derive(Clone, Copy)]
-pub(super) enum Source<'a> {
+enum Source<'a> {
     /// A port.
     Port(u16),
     /// Another worker: their interfaces, and how often they were handed over.
@@ -134,7 +134,19 @@ impl Lanes {
 
 impl Worker {
     /// Takes the packets of a burst that the lane is for to the outboxes, and those of other workers to them. The others stay.
-    pub(super) fn express(&mut self, burst: &mut Burst<BURST>, source: Source<'_>) -> Left {
+    pub(super) fn express(&mut self, burst: &mut Burst<BURST>, port: u16) -> Left {
+        self.ride(burst, Source::Port(port))
+    }
+
+    /// As [`Worker::express`], for what another worker handed over: interfaces and hops come with it. Compiled on its own, so
+    /// that neither pays for the other's questions.
+    #[inline(never)]
+    pub(super) fn express_handed(&mut self, burst: &mut Burst<BURST>, origins: &[Origin; BURST]) -> Left {
+        self.ride(burst, Source::Worker(origins))
+    }
+
+    #[inline(always)]
+    fn ride(&mut self, burst: &mut Burst<BURST>, source: Source<'_>) -> Left {
         let Self {
             setup,
             engine,

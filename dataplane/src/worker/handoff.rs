@@ -5,7 +5,7 @@ use sluice_packet::ethernet;
 use sluice_shm::{Counter, Stage as TraceStage};
 
 use super::batch::Packet;
-use super::express::{Origin, Source};
+use super::express::Origin;
 use super::stages::Stage as Charge;
 use super::{BURST, Worker};
 use crate::parcel::{Parcel, Stage};
@@ -66,7 +66,7 @@ impl Worker {
         burst.iter().for_each(Mbuf::prefetch);
         self.sight.counters.add(Counter::HandoffIn, waiting as u64);
         self.stages.charge(Charge::Upkeep);
-        let left = self.express(&mut burst, Source::Worker(&origins));
+        let left = self.express_handed(&mut burst, &origins);
         let mut batch = std::mem::take(&mut self.scratch.batch);
         let places = (0..BURST).filter(|place| left.positions >> place & 1 == 1);
         for (mbuf, place) in burst.drain().zip(places) {

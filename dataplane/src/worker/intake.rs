@@ -5,7 +5,6 @@ use sluice_packet::{DropReason, Link, PuntReason, ethernet, parse};
 use sluice_shm::{Counter, Stage};
 
 use super::batch::{NO_TRACE, Packet};
-use super::express::Source;
 use super::stages::Stage as Charge;
 use super::trace::Seen;
 use super::{BURST, Worker};
@@ -29,7 +28,7 @@ impl Worker {
             mbuf.prefetch();
         }
         self.stages.charge(Charge::Receive);
-        let bytes = self.express(&mut burst, Source::Port(port)).bytes;
+        let bytes = self.express(&mut burst, port).bytes;
         if !burst.is_empty() {
             let mut batch = std::mem::take(&mut self.scratch.batch);
             for mbuf in burst.drain() {
