@@ -73,7 +73,9 @@ fn usage_errors_exit_with_2_and_every_command_has_help() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(sluice(dir.path(), &["chekc"]).status.code(), Some(2));
     assert_eq!(sluice(dir.path(), &["sessions", "--inside", "nonsense"]).status.code(), Some(2));
-    for command in ["check", "apply", "status", "counters", "sessions", "trace", "config", "completions"] {
+    for command in
+        ["check", "apply", "status", "counters", "cycles", "sessions", "trace", "config", "completions"]
+    {
         let output = sluice(dir.path(), &[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));
         assert!(text(&output).0.contains("Example"), "{command}");
@@ -86,7 +88,7 @@ fn usage_errors_exit_with_2_and_every_command_has_help() {
 #[test]
 fn without_anything_running_errors_say_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
-    for arguments in [&["status"][..], &["counters"], &["sessions"], &["trace"], &["config"]] {
+    for arguments in [&["status"][..], &["counters"], &["cycles"], &["sessions"], &["trace"], &["config"]] {
         let output = sluice(dir.path(), arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         let (out, err) = text(&output);
@@ -265,4 +267,34 @@ fn status_and_counters_need_no_daemon() {
     let value = json(&sluice(dir.path(), &["status", "--json"]));
     assert_eq!(value["tables"][0]["used"], 42);
     assert_eq!(value["dataplane"]["workers"], 2);
+}
+
+#[test]
+fn cycles_are_shown_by_worker_and_stage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut region = DataplaneRegion::create(&RunDir::new(dir.path()), 2).unwrap();
+    let counters = region.take_worker(0).counters;
+    let (_, err) = text(&sluice(dir.path(), &["cycles", "--total"]));
+    assert!(err.contains("no worker runs yet"), "{err}");
+    region.set_active_workers(2);
+    let (out, _) = text(&sluice(dir.path(), &["cycles", "--interval", "0.1"]));
+    assert!(out.contains("no packets in this interval"), "{out}");
+
+    counters.add(Counter::RxPackets, 1000);
+    counters.add(Counter::CyclesBusy, 123_000);
+    counters.add(Counter::CyclesIdle, 123_000);
+    counters.add(Counter::SampledPackets, 10);
+    counters.add(Counter::CyclesParse, 77);
+    let (out, err) = text(&sluice(dir.path(), &["cycles", "--total"]));
+    assert!(err.is_empty(), "{err}");
+    for part in ["worker 0", "worker 1", "total", "look up", "50.0%", "123", "7.7"] {
+        assert!(out.contains(part), "no {part} in {out}");
+    }
+    let value = json(&sluice(dir.path(), &["cycles", "--total", "--json"]));
+    assert_eq!(value["workers"][0]["stages"]["parse"], 7.7);
+    assert_eq!(value["workers"][1]["stages"]["parse"], serde_json::Value::Null);
+    assert_eq!(value["total"]["cycles_per_packet"], 123.0);
+    let (out, _) = text(&sluice(dir.path(), &["status"]));
+    assert!(out.contains("load: 50.0%, - of the time"), "{out}");
+    assert_eq!(sluice(dir.path(), &["cycles", "--interval", "0"]).status.code(), Some(2));
 }

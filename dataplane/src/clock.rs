@@ -72,7 +72,7 @@ impl Interpolator {
         if elapsed >= self.span {
             return self.look(now_cycles, sluice_shm::clock::now_ns());
         }
-        self.latest_ns = self.latest_ns.max(self.base_ns + (elapsed * self.rate >> 32));
+        self.latest_ns = self.latest_ns.max(self.base_ns + ((elapsed * self.rate) >> 32));
         self.latest_ns
     }
 

@@ -9,6 +9,7 @@ use sluice_nat::{Config, RuleSpec};
 use sluice_shm::snapshot::{InterfaceSpec, MssClamp, Snapshot};
 
 use crate::router::Routes;
+use crate::worker::Policy;
 
 /// A logical interface.
 #[derive(Debug, Clone)]
@@ -65,6 +66,8 @@ pub struct Setup {
     pub routes: Routes,
     /// ICMP errors a second and worker (ICMP-103).
     pub icmp_errors_per_second: u32,
+    /// What workers do without packets.
+    pub idle: Policy,
     /// Any IPv4 address of the box, for errors from an interface without one.
     pub any_ipv4: Option<u32>,
     /// Any IPv6 address of the box.
@@ -100,6 +103,7 @@ impl Setup {
             ports,
             routes,
             icmp_errors_per_second: snapshot.icmp_errors_per_second,
+            idle: Policy::of(snapshot),
             local4,
         }
     }

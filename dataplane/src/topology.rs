@@ -21,7 +21,7 @@ use crate::ports::{Attached, AttachedPort, NAMES, SPARE_MBUFS};
 use crate::punt::{PuntThread, Twin};
 use crate::setup::Setup;
 use crate::tap::TapQueue;
-use crate::worker::{self, Idle, Links, Order, Outbox, Parts, Receive, Sight, Transmit, Worker};
+use crate::worker::{self, Links, Order, Outbox, Parts, Receive, Sight, Transmit, Worker};
 
 /// Configurations that may be on their way to a worker.
 const ORDER_SLOTS: usize = 64;
@@ -206,7 +206,6 @@ impl Topology {
                 sight,
                 mempool: mempool.clone(),
                 clock: start.clock,
-                idle: idle(&start.snapshot.cores),
                 leases: Leases::new(Arc::clone(start.identifications)),
                 iterations: Arc::clone(&iterations),
             });
@@ -417,20 +416,6 @@ fn deal(queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)>, workers: usize) -> Deal {
         }
     }
     Deal { receive, transmit, spare }
-}
-
-/// How workers rest, given their cores.
-fn idle(cores: &[u16]) -> Idle {
-    let mut distinct = cores.to_vec();
-    distinct.sort_unstable();
-    distinct.dedup();
-    if cores.is_empty() {
-        Idle::unpinned()
-    } else if distinct.len() < cores.len() {
-        Idle::shared_cores()
-    } else {
-        Idle::dedicated()
-    }
 }
 
 /// Whether this process may run on the cores.

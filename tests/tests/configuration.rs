@@ -1,6 +1,8 @@
 //! The configuration file at work: what it changes, what it must not disturb, and what it refuses.
 
 use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sluice_tests::checks::{
@@ -36,6 +38,33 @@ fn an_unaffected_flow_survives_a_change() -> Result<()> {
         ask(scene.lab.host("server4"), None, "198.51.100.1:2222".parse()?, b'W')
             .context("the new static binding")?;
         drop(service);
+        Ok(())
+    })
+}
+
+/// How workers rest changes under a connection, and a worker that may sleep does.
+#[test]
+fn the_idle_mode_changes_live() -> Result<()> {
+    with_gateway(&Site::default(), |scene| {
+        let mut stream = echo_stream(scene.lab.host("client6"), server6())?;
+        let loops = || scene.gateway.counters()?.total("loops");
+        for mode in ["pause", "sleep", "poll", "auto"] {
+            let text = Site::default().yaml().replace("] }\npools:", &format!("], idle: {mode} }}\npools:"));
+            scene.gateway.write_config(&text)?;
+            let said = scene.gateway.apply()?;
+            ensure!(said.contains("idle: ") && !said.contains("rebuild"), "apply to {mode}: {said}");
+            for round in 0..5 {
+                echo_once(&mut stream, format!("{mode} {round}").as_bytes())?;
+            }
+            run_all(scene, &[("nat64 UDP echo", nat64::udp), ("nat44 ping", nat44::ping)])?;
+            if mode == "sleep" {
+                let before = loops()?;
+                thread::sleep(Duration::from_secs(2));
+                let turned = loops()? - before;
+                // A thousand naps a second; a packet now and then is followed by two thousand loops without one.
+                ensure!(turned < 100_000, "{turned} loops in two seconds without traffic");
+            }
+        }
         Ok(())
     })
 }

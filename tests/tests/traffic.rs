@@ -1,7 +1,8 @@
 //! Real traffic through the gateway: every kind of software port, with 1, 2 and 4 workers.
 
-use anyhow::{Result, ensure};
-use sluice_tests::checks::{Check, box_itself, errors, nat44, nat64, refused, run_all, with_gateway};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use sluice_tests::checks::{Check, Scene, box_itself, errors, nat44, nat64, refused, run_all, with_gateway};
 use sluice_tests::site::{Device, Site};
 
 const CHECKS: &[Check] = &[
@@ -34,7 +35,23 @@ const CHECKS: &[Check] = &[
     ("source in the prefix", refused::source_in_prefix),
     ("foreign source", refused::foreign_source),
     ("open binding", refused::open_binding),
+    ("cycles", cycles_are_counted),
 ];
+
+/// After all that, some worker has looked closely at packets, and every loop of every worker is busy or idle.
+fn cycles_are_counted(scene: &Scene) -> Result<()> {
+    let cycles = scene.gateway.json(&["cycles", "--total"])?;
+    let sampled = |worker: &&Value| worker["sampled_packets"].as_u64() > Some(0);
+    let worker = cycles["workers"].as_array().and_then(|workers| workers.iter().find(sampled));
+    let worker = worker.with_context(|| format!("no packet was sampled: {cycles}"))?;
+    for stage in ["receive", "transmit", "upkeep"] {
+        ensure!(worker["stages"][stage].as_f64() > Some(0.0), "no cycles of {stage}: {worker}");
+    }
+    ensure!(worker["cycles_per_packet"].as_f64() > Some(0.0), "no cycles a packet: {worker}");
+    let load = worker["load_percent"].as_f64();
+    ensure!(load > Some(0.0) && load <= Some(100.0), "a load of {load:?} percent");
+    Ok(())
+}
 
 fn all(device: Device, workers: usize) -> Result<()> {
     with_gateway(&Site::with(device, workers), |scene| run_all(scene, CHECKS))

@@ -14,7 +14,7 @@ use sluice_dataplane::nexthop::State;
 use sluice_dataplane::parcel::{HANDOFF_SLOTS, Injection, Parcel, Punt};
 use sluice_dataplane::router::{Neighbour, Router};
 use sluice_dataplane::setup::Setup;
-use sluice_dataplane::worker::{Idle, Links, Order, Outbox, Parts, Receive, Sight, Transmit, Worker};
+use sluice_dataplane::worker::{Links, Order, Outbox, Parts, Receive, Sight, Transmit, Worker};
 use sluice_dpdk::{
     Burst, Device, Eal, Mempool, MempoolConfig, Port, PortConfig, RegisteredThread, RxQueue, TxQueue,
 };
@@ -122,7 +122,6 @@ impl Rig {
                 sight: Sight { counters: side.counters, notices: side.notices, traces: side.traces },
                 mempool: pool.clone(),
                 clock,
-                idle: Idle::dedicated(),
                 leases: Leases::new(Arc::clone(&identifications)),
                 iterations: Arc::new(AtomicU32::new(0)),
             }));

@@ -55,7 +55,7 @@ fn summary(config: &Config) -> String {
         config.pools.iter().flat_map(|p| &p.prefixes).map(|net| 1u64 << (32 - net.prefix_len())).sum();
     let mut parts = vec![
         plural(config.interfaces.len(), "interface", "interfaces"),
-        plural(config.cores.len().max(1), "worker", "workers"),
+        plural(config.workers.cores.len().max(1), "worker", "workers"),
     ];
     if !config.pools.is_empty() {
         let pools = plural(config.pools.len(), "pool", "pools");

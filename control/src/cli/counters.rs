@@ -30,16 +30,7 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn run(self, global: &Global, out: &mut Output) -> Result<(), CliError> {
-        let run = global.run();
-        let open = || -> Result<Observer, CliError> {
-            Observer::open(&run)?.ok_or_else(|| {
-                CliError::Nothing(format!(
-                    "no dataplane has run in {}; start it, or name another directory with --run-dir",
-                    run.path().display()
-                ))
-            })
-        };
-        let mut observer = open()?;
+        let mut observer = global.observe()?;
         let mut before = self.read(&observer)?;
         if !self.watch {
             return self.show(&before, &before, &observer, out);
@@ -48,7 +39,7 @@ impl Counters {
             thread::sleep(Duration::from_secs(1));
             let epoch = observer.info().epoch;
             // A dataplane that was restarted has a new region.
-            observer = open()?;
+            observer = global.observe()?;
             let now = self.read(&observer)?;
             let since = if observer.info().epoch == epoch { now.since(&before) } else { now.clone() };
             if !out.json {

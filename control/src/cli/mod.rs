@@ -1,6 +1,6 @@
 //! The `sluice` command.
 //!
-//! One file a subcommand. What can be seen without the daemon (`check`, `status`, `counters`, `sessions`) is read from the
+//! One file a subcommand. What can be seen without the daemon (`check`, `status`, `counters`, `cycles`, `sessions`) is read from the
 //! shared memory, read-only; the rest asks the daemon.
 
 mod apply;
@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod config;
 mod counters;
+mod cycles;
 mod decode;
 mod line;
 mod output;
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use sluice_shm::{RunDir, ShmError, SnapshotError};
+use sluice_shm::{Observer, RunDir, ShmError, SnapshotError};
 
 use crate::api::ApiError;
 use crate::config::{ConfigError, ReadError};
@@ -54,6 +55,17 @@ impl Global {
     pub(crate) fn run(&self) -> RunDir {
         RunDir::from_env(self.run_dir.clone())
     }
+
+    /// The dataplane's shared memory, whether it runs or has run.
+    fn observe(&self) -> Result<Observer, CliError> {
+        let run = self.run();
+        Observer::open(&run)?.ok_or_else(|| {
+            CliError::Nothing(format!(
+                "no dataplane has run in {}; start it, or name another directory with --run-dir",
+                run.path().display()
+            ))
+        })
+    }
 }
 
 #[derive(Subcommand)]
@@ -66,6 +78,8 @@ enum Command {
     Status(status::Status),
     /// Show counters of packets, drops by reason, and whether every packet is accounted for
     Counters(counters::Counters),
+    /// Show how busy the workers are and what a packet costs them, stage by stage
+    Cycles(cycles::Cycles),
     /// List sessions
     Sessions(sessions::Sessions),
     /// Follow packets through the gateway, stage by stage
@@ -124,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Apply(command) => command.run(global, &mut out),
         Command::Status(command) => command.run(global, &mut out),
         Command::Counters(command) => command.run(global, &mut out),
+        Command::Cycles(command) => command.run(global, &mut out),
         Command::Sessions(command) => command.run(global, &mut out),
         Command::Trace(command) => command.run(global, &mut out),
         Command::Config(command) => command.run(global, &mut out),

@@ -12,6 +12,7 @@ use sluice_shm::{
 };
 
 use super::client::Client;
+use super::cycles::{load_percent, share};
 use super::output::{BOLD, DIM, GREEN, Output, PLAIN, RED, Table, YELLOW, grouped, scaled, span};
 use super::{CliError, Global};
 use crate::api::{self, Request, Response};
@@ -26,6 +27,8 @@ struct Report {
     control: Option<api::Status>,
     dataplane: Option<DataplaneInfo>,
     dataplane_heartbeat_age_ms: Option<u64>,
+    /// Share of the time since the start in which each worker had packets.
+    load_percent: Vec<Option<f64>>,
     interfaces: Vec<InterfaceReport>,
     tables: Vec<TableReport>,
     accounting: Option<Accounting>,
@@ -96,6 +99,7 @@ fn collect(run: &RunDir, control: Option<api::Status>, observer: Option<&Observe
             control,
             dataplane: None,
             dataplane_heartbeat_age_ms: None,
+            load_percent: Vec::new(),
             interfaces: interfaces(snapshot.as_ref(), &[], &CountersSnapshot::default(), 1.0),
             tables: Vec::new(),
             accounting: None,
@@ -103,13 +107,16 @@ fn collect(run: &RunDir, control: Option<api::Status>, observer: Option<&Observe
     };
     let now = now_ns();
     let info = observer.info();
-    let total: CountersSnapshot = observer.counters().into_iter().sum();
+    let counters = observer.counters();
+    let load_percent = counters.iter().take(info.active_workers).map(load_percent).collect();
+    let total: CountersSnapshot = counters.into_iter().sum();
     let until = if info.alive { now } else { info.heartbeat_ns };
     let seconds = (until.saturating_sub(info.started_ns) as f64 / 1e9).max(0.001);
     let (arrived, ended) = total.balance();
     Report {
         control,
         dataplane_heartbeat_age_ms: info.heartbeat_age_ns(now).map(|ns| ns / 1_000_000),
+        load_percent,
         interfaces: interfaces(snapshot.as_ref(), &observer.ports(), &total, seconds),
         tables: tables(run, snapshot.as_ref(), &total),
         accounting: Some(Accounting { arrived, ended, balanced: arrived == ended }),
@@ -178,7 +185,7 @@ fn write(report: &Report, out: &mut Output) -> Result<(), CliError> {
         None => out.line(format!("{BOLD}control{PLAIN}    {RED}not running{PLAIN}"))?,
     }
     match &report.dataplane {
-        Some(info) => write_dataplane(info, report.dataplane_heartbeat_age_ms, out)?,
+        Some(info) => write_dataplane(info, report, out)?,
         None => out.line(format!("{BOLD}dataplane{PLAIN}  {RED}not running{PLAIN}"))?,
     }
     if !report.interfaces.is_empty() {
@@ -253,14 +260,14 @@ fn write_control(control: &api::Status, out: &mut Output) -> Result<(), CliError
 /// The dataplane beats many times a second; a second without is a process that hangs.
 const LATE_MS: u64 = 1000;
 
-fn write_dataplane(info: &DataplaneInfo, age: Option<u64>, out: &mut Output) -> Result<(), CliError> {
+fn write_dataplane(info: &DataplaneInfo, report: &Report, out: &mut Output) -> Result<(), CliError> {
     let state = match (info.alive, info.state) {
         (false, _) => format!("{RED}dead{PLAIN}"),
         (true, DataplaneState::Running) => format!("{GREEN}running{PLAIN}"),
         (true, DataplaneState::Starting) => format!("{YELLOW}starting{PLAIN}"),
         (true, DataplaneState::Stopping) => format!("{YELLOW}stopping{PLAIN}"),
     };
-    let heartbeat = match age {
+    let heartbeat = match report.dataplane_heartbeat_age_ms {
         None => "no heartbeat yet".to_owned(),
         Some(ms) if ms > LATE_MS => format!("{RED}last heartbeat {ms} ms ago{PLAIN}"),
         Some(ms) => format!("heartbeat {ms} ms ago"),
@@ -274,7 +281,12 @@ fn write_dataplane(info: &DataplaneInfo, age: Option<u64>, out: &mut Output) -> 
     out.line(format!(
         "{BOLD}dataplane{PLAIN}  {state}, pid {}, up {uptime}, {heartbeat}, {workers}, generation {}",
         info.pid, info.generation
-    ))
+    ))?;
+    if report.load_percent.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    let loads = report.load_percent.iter().map(|load| share(*load)).collect::<Vec<_>>().join(", ");
+    out.line(format!("           load: {loads} of the time since the start"))
 }
 
 fn write_interfaces(report: &Report, out: &mut Output) -> Result<(), CliError> {

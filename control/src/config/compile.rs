@@ -18,7 +18,8 @@ pub fn compile(config: &Config, generation: u64) -> Snapshot {
         config.interfaces.iter().map(|interface| interface_spec(interface, &mut ports)).collect();
     Snapshot {
         generation,
-        cores: config.cores.clone(),
+        cores: config.workers.cores.clone(),
+        idle: config.workers.idle,
         ports,
         interfaces,
         nat: Spec {

@@ -114,7 +114,7 @@ type Items = fn(&Config) -> Vec<Item>;
 /// Name, items, and whether their order has a meaning.
 const SECTIONS: &[(&str, Items, bool)] = &[
     ("interfaces", |c| c.interfaces.iter().map(interface).collect(), false),
-    ("workers", |c| vec![settings(vec![("cores", list(&c.cores))])], false),
+    ("workers", workers, false),
     ("pools", |c| c.pools.iter().map(pool).collect(), false),
     ("nat64", |c| c.nat64.iter().map(|r| nat64(c, r)).collect(), true),
     ("nat44", |c| c.nat44.iter().map(|r| nat44(c, r)).collect(), true),
@@ -232,6 +232,11 @@ fn interface(i: &Interface) -> Item {
             ("time-exceeded", i.time_exceeded.to_string()),
         ],
     }
+}
+
+fn workers(c: &Config) -> Vec<Item> {
+    let workers = &c.workers;
+    vec![settings(vec![("cores", list(&workers.cores)), ("idle", workers.idle.name().to_owned())])]
 }
 
 fn pool(p: &Pool) -> Item {

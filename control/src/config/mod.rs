@@ -141,7 +141,7 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
     let static_bindings = rules::static_bindings(statics, &nat64, &nat44);
     let routes = rules::routes(routes, &names);
     Some(Config {
-        cores: sections::workers(workers),
+        workers: sections::workers(workers),
         subscribers: sections::subscribers(subscribers),
         timers: sections::timers(timers),
         icmp_errors_per_second: sections::icmp_errors(icmp_errors),

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
 use sluice_nat::{Filtering, Limits, Protocol, Timers};
-use sluice_shm::snapshot::MssClamp;
+use sluice_shm::snapshot::{IdleMode, MssClamp};
 
 use super::device::Device;
 use super::problem::Located;
@@ -18,8 +18,8 @@ use super::problem::Located;
 pub struct Config {
     /// Logical interfaces in the order of the file; their position is their number.
     pub interfaces: Vec<Interface>,
-    /// Cores of the workers; empty for one worker that is not pinned.
-    pub cores: Vec<u16>,
+    /// The workers.
+    pub workers: Workers,
     /// Pools in the order of the file; their position is their number.
     pub pools: Vec<Pool>,
     /// NAT64 rules, first match wins.
@@ -38,6 +38,16 @@ pub struct Config {
     pub icmp_errors_per_second: u32,
     /// Capacity of the session table.
     pub sessions: u32,
+}
+
+/// The workers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Workers {
+    /// Their cores; empty for one worker that is not pinned.
+    pub cores: Vec<u16>,
+    /// What they do without packets.
+    pub idle: IdleMode,
 }
 
 /// A logical interface.

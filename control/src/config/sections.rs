@@ -1,10 +1,10 @@
 //! The sections of the file that stand for themselves: interfaces, workers, pools, limits, timers.
 
 use sluice_nat::{Limits, Timers};
-use sluice_shm::snapshot::MssClamp;
+use sluice_shm::snapshot::{IdleMode, MssClamp, shares_cores};
 
 use super::device::{Device, is_kernel_name};
-use super::model::{Interface, Pool};
+use super::model::{Interface, Pool, Workers};
 use super::problem::{Located, Problem};
 use super::reader::{Cursor, Expected};
 use super::value;
@@ -76,12 +76,37 @@ fn interface(name: Located<String>, cursor: &Cursor<'_>) -> Option<Interface> {
     })
 }
 
-pub(crate) fn workers(section: Option<Cursor<'_>>) -> Vec<u16> {
-    let Some(section) = section else { return Vec::new() };
-    let Some(mut fields) = section.map("workers") else { return Vec::new() };
+pub(crate) fn workers(section: Option<Cursor<'_>>) -> Workers {
+    let Some(section) = section else { return Workers::default() };
+    let Some(mut fields) = section.map("workers") else { return Workers::default() };
     let cores = fields.get("cores");
+    let idle = fields.get("idle");
     fields.finish();
-    let Some(cursor) = cores else { return Vec::new() };
+    let workers = Workers {
+        cores: cores.map(|cursor| self::cores(&cursor)).unwrap_or_default(),
+        idle: idle
+            .as_ref()
+            .and_then(|c| c.scalar("`auto`, `poll`, `pause` or `sleep`", value::idle))
+            .unwrap_or_default(),
+    };
+    if let Some(cursor) = idle
+        && matches!(workers.idle, IdleMode::Poll | IdleMode::Pause)
+        && shares_cores(&workers.cores)
+    {
+        let message = format!(
+            "{}: workers share a core, and `{}` keeps it from the others",
+            cursor.path,
+            workers.idle.name()
+        );
+        cursor.sink.warn(
+            Problem::new(cursor.at(), &cursor.path, message)
+                .hint("leave `idle` out, write `sleep`, or give every worker a core of its own"),
+        );
+    }
+    workers
+}
+
+fn cores(cursor: &Cursor<'_>) -> Vec<u16> {
     let mut cores = Vec::new();
     for item in cursor.items("cores") {
         // A core may be named again: its workers then take turns, which is how a small machine tries many workers.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sluice_nat::{Geometry, Kind, Session, Shared};
-use sluice_shm::snapshot::{MssClamp, Via};
+use sluice_shm::snapshot::{IdleMode, MssClamp, Via};
 
 use super::*;
 
@@ -31,7 +31,7 @@ interfaces:
     mss-clamp: 1400
     time-exceeded: off
   transit: { device: 'pci:0000:01:00.0', vlan: 200, mss-clamp: off }
-workers: { cores: [2, 4-5] }
+workers: { cores: [2, 4-5], idle: pause }
 pools:
   public: { prefixes: [198.51.100.0/30], ports: 1024-65535, block-size: 512, hold-down: 1m, parity: false }
   business: { prefixes: [203.0.113.7, 203.0.113.64/30] }
@@ -76,13 +76,16 @@ fn a_small_case_is_small_and_has_careful_defaults() {
     assert_eq!((config.interfaces[0].mtu, config.interfaces[0].mss_clamp), (1500, MssClamp::Auto));
     //= conformance ADDR-17
     assert_eq!(config.nat64[0].prefix.value.to_string(), "64:ff9b::/96");
-    assert!(config.cores.is_empty());
+    assert_eq!(config.workers, model::Workers { cores: Vec::new(), idle: IdleMode::Auto });
 }
 
 #[test]
 fn every_key_is_understood() {
     let config = border();
-    assert_eq!(config.cores, [2, 4, 5]);
+    assert_eq!(
+        (config.workers.cores.as_slice(), config.workers.idle),
+        ([2, 4, 5].as_slice(), IdleMode::Pause)
+    );
     assert_eq!(config.interfaces[1].vlan, Some(100));
     assert_eq!(config.interfaces[1].mss_clamp, MssClamp::To(1400));
     assert!(!config.interfaces[1].time_exceeded);
@@ -122,6 +125,7 @@ const MISTAKES: &[Mistake] = &[
     ("same port twice", "vlan: 200", "vlan: 100", (12, 22), "VLAN 100 of `pci:0000:01:00.0` is already interface `outside` (line 7)", "`vlan`"),
     ("subnet twice", "192.0.2.2/30,", "10.0.0.2/24,", (9, 17), "overlaps 10.0.0.1/24 of interface `inside`", "every subnet"),
     ("cores", "[2, 4-5]", "two", (13, 19), "cores such as 2", ""),
+    ("idle", "idle: pause", "idle: sleeps", (13, 35), "expected one of `auto`, `poll`, `pause`, `sleep`, found `sleeps`", "did you mean `sleep`?"),
     ("host bits", "198.51.100.0/30]", "198.51.100.1/30]", (15, 24), "a prefix without host bits", "write `198.51.100.0/30`"),
     ("no prefix in a pool", "[198.51.100.0/30]", "[]", (15, 23), "at least one IPv4 prefix", "without an address"),
     ("multicast pool", "198.51.100.0/30]", "224.0.0.0/30]", (15, 24), "unicast addresses", ""),
@@ -164,13 +168,13 @@ const MISTAKES: &[Mistake] = &[
     ("sessions", "sessions: 2M", "sessions: 2G", (34, 11), "a count from 4096", ""),
     ("icmp errors", "never", "seldom", (33, 25), "or `never`", ""),
     ("bgp", "sessions: 2M", "bgp: { local-as: 64513 }", (34, 1), "`bgp` is not in this release", "BIRD or FRR"),
-    ("list in place of a mapping", "workers: { cores: [2, 4-5] }", "workers: [2, 4-5]", (13, 10), "a mapping with the keys of workers, found a list", ""),
+    ("list in place of a mapping", "workers: { cores: [2, 4-5], idle: pause }", "workers: [2, 4-5]", (13, 10), "a mapping with the keys of workers, found a list", ""),
 ];
 
 #[test]
 fn workers_may_share_cores() {
     let source = BORDER.replace("2h4m", "3h").replace("[2, 4-5]", "[0, 1, 0-1]");
-    assert_eq!(good(&source).cores, [0, 1, 0, 1]);
+    assert_eq!(good(&source).workers.cores, [0, 1, 0, 1]);
 }
 
 #[test]
@@ -256,13 +260,20 @@ fn what_is_most_likely_not_meant_is_a_warning() {
             .message
             .contains("in the subnet of interface `outside`")
     );
-    assert!(load("t.yaml", LAPTOP).unwrap().warnings.is_empty());
+    let sharing =
+        |idle| LAPTOP.replace("pools:", &format!("workers: {{ cores: [0, 0], idle: {idle} }}\npools:"));
+    let warnings = load("t.yaml", &sharing("poll")).unwrap().warnings;
+    assert!(warnings[0].message.contains("workers share a core, and `poll` keeps it"), "{warnings:?}");
+    for source in [LAPTOP, &sharing("sleep"), &sharing("auto")] {
+        assert!(load("t.yaml", source).unwrap().warnings.is_empty());
+    }
 }
 
 #[test]
 fn the_snapshot_is_what_the_file_says() {
     let snapshot = compile(&border(), 7);
     assert_eq!((snapshot.generation, snapshot.cores.as_slice()), (7, [2, 4, 5].as_slice()));
+    assert_eq!(snapshot.idle, IdleMode::Pause);
     let ports: Vec<_> = snapshot.ports.iter().map(|p| (p.device.as_str(), p.mtu)).collect();
     assert_eq!(ports, [("xdp:enp1s0f1", 9000), ("pci:0000:01:00.0", 1500)]);
     let interfaces: Vec<_> = snapshot
@@ -367,6 +378,7 @@ fn what_changes_live_and_what_does_not() {
         reasons("pools:", "workers: { cores: 1 }\npools:"),
         ["the workers' cores change from [] to [1]"]
     );
+    assert!(reasons("pools:", "workers: { idle: sleep }\npools:").is_empty());
     let mtu = reasons("addresses: [192.0.2.2/24]", "mtu: 9000");
     assert_eq!(mtu, ["device packet:veth-out changes its MTU from 1500 to 9000"]);
 }

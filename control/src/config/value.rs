@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sluice_nat::{Filtering, Protocol};
-use sluice_shm::snapshot::MssClamp;
+use sluice_shm::snapshot::{IdleMode, MssClamp};
 
 use super::reader::{Expected, list, nearest};
 
@@ -208,6 +208,10 @@ pub(crate) fn filtering(text: &str) -> Parsed<Filtering> {
 
 pub(crate) fn protocol(text: &str) -> Parsed<Protocol> {
     word(text, &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("icmp", Protocol::Icmp)])
+}
+
+pub(crate) fn idle(text: &str) -> Parsed<IdleMode> {
+    word(text, &IdleMode::ALL.map(|mode| (mode.name(), mode)))
 }
 
 pub(crate) fn mss_clamp(text: &str) -> Parsed<MssClamp> {

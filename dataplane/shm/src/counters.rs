@@ -145,6 +145,20 @@ counters! {
     Generation = "generation" gauge,
 }
 
+impl Counter {
+    /// The stages of a worker, in the order of a packet's way: where the cycles of sampled rounds went.
+    pub const STAGES: [Counter; 8] = [
+        Counter::CyclesReceive,
+        Counter::CyclesParse,
+        Counter::CyclesLookUp,
+        Counter::CyclesRoute,
+        Counter::CyclesTranslate,
+        Counter::CyclesTransmit,
+        Counter::CyclesGeneral,
+        Counter::CyclesUpkeep,
+    ];
+}
+
 /// Counters of one logical interface as one thread sees it.
 #[repr(C)]
 #[derive(Debug)]

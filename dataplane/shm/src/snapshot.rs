@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// Cores of the workers, one worker each. Empty: one worker, not pinned.
     pub cores: Vec<u16>,
+    /// What a worker does without packets.
+    pub idle: IdleMode,
     /// Devices.
     pub ports: Vec<PortSpec>,
     /// Logical interfaces; a packet's interface is found by port and VLAN.
@@ -27,6 +29,51 @@ pub struct Snapshot {
     pub icmp_errors_per_second: u32,
     /// Capacity of the session table; taken when the dataplane starts.
     pub sessions: u32,
+}
+
+impl Snapshot {
+    /// Whether there are more workers than cores.
+    pub fn shares_cores(&self) -> bool {
+        shares_cores(&self.cores)
+    }
+}
+
+/// Whether a core is named twice.
+pub fn shares_cores(cores: &[u16]) -> bool {
+    let mut distinct = cores.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct.len() < cores.len()
+}
+
+/// What a worker does when there is no packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdleMode {
+    /// Poll on cores of its own; yield where cores are shared; nap where no cores are named.
+    #[default]
+    Auto,
+    /// Look again at once.
+    Poll,
+    /// Wait on the processor for up to microseconds, without a system call.
+    Pause,
+    /// Yield, then sleep for up to a millisecond.
+    Sleep,
+}
+
+impl IdleMode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Poll, Self::Pause, Self::Sleep];
+
+    /// The word of the configuration file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Poll => "poll",
+            Self::Pause => "pause",
+            Self::Sleep => "sleep",
+        }
+    }
 }
 
 /// A DPDK port.

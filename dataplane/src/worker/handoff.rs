@@ -66,7 +66,6 @@ impl Worker {
         burst.iter().for_each(Mbuf::prefetch);
         self.sight.counters.add(Counter::HandoffIn, waiting as u64);
         self.stages.charge(Charge::Upkeep);
-        self.stages.count(burst.len());
         let left = self.express_handed(&mut burst, &origins);
         let mut batch = std::mem::take(&mut self.scratch.batch);
         let places = (0..BURST).filter(|place| left.positions >> place & 1 == 1);

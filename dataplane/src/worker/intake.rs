@@ -28,7 +28,6 @@ impl Worker {
             mbuf.prefetch();
         }
         self.stages.charge(Charge::Receive);
-        self.stages.count(packets);
         let bytes = self.express(&mut burst, port).bytes;
         if !burst.is_empty() {
             let mut batch = std::mem::take(&mut self.scratch.batch);

@@ -44,7 +44,8 @@ use crate::clock::{Clock, Interpolator};
 use crate::ident::Leases;
 use crate::parcel::{Injection, Parcel, Punt};
 use crate::setup::Setup;
-pub use idle::Idle;
+use idle::Idle;
+pub use idle::Policy;
 use stages::Stage;
 pub use transmit::Outbox;
 
@@ -263,8 +264,6 @@ pub struct Parts {
     pub mempool: Mempool,
     /// The clock.
     pub clock: Clock,
-    /// What to do without packets.
-    pub idle: Idle,
     /// Identification leases.
     pub leases: Leases,
     /// Counts its loops, for whoever waits until it has let go of something.
@@ -292,6 +291,7 @@ impl Worker {
             fib_generation: parts.setup.routes.generation() as u16,
             bucket: report::Bucket::new(parts.setup.icmp_errors_per_second, now),
             police: report::Bucket::new(PUNTS_PER_SECOND, now),
+            idle: Idle::new(parts.setup.idle),
             setup: parts.setup,
             shared: parts.shared,
             engine: parts.engine,
@@ -302,7 +302,6 @@ impl Worker {
             mempool: parts.mempool,
             clock: parts.clock,
             now,
-            idle: parts.idle,
             leases: parts.leases,
             wanted: resolve::Wanted::new(),
             tracer: trace::Tracer::new(parts.id),
@@ -332,10 +331,11 @@ impl Worker {
     /// The poll loop. Returns what the next life of the worker can use when told to stop.
     pub fn run(mut self, registered: &RegisteredThread) -> Remains {
         while let Some(packets) = self.turn(registered) {
-            if packets == 0 {
-                self.idle.rest();
-            } else {
+            // A flush or a wave of expiry goes on bit by bit, and does not wait for naps in between.
+            if packets > 0 || self.upkeep_due || self.flush_from.is_some() {
                 self.idle.busy();
+            } else {
+                self.idle.rest();
             }
         }
         self.retire();
@@ -381,7 +381,7 @@ impl Worker {
         if packets > 0 {
             self.sight.counters.add(Counter::BusyLoops, 1);
         }
-        self.stages.end(self.was_busy, self.sight.counters);
+        self.stages.end(packets, self.sight.counters);
         if self.loops & 0x3ff == 1 || packets == 0 && self.loops & 0x3f == 1 {
             self.publish_gauges();
         }
@@ -414,6 +414,7 @@ impl Worker {
                     self.engine.set_config(Arc::clone(&setup.nat));
                     self.upkeep_due = true;
                     self.bucket.set_rate(setup.icmp_errors_per_second);
+                    self.idle.follow(setup.idle);
                     let old = std::mem::replace(&mut self.setup, setup);
                     // The ring has room for every configuration that the main thread has sent and not yet got back.
                     let _ = self.links.retired.push(old);

@@ -14,23 +14,10 @@ pub(super) struct Stages {
     sampling: bool,
     /// When the stage under way began.
     since: u64,
-    spent: [u64; STAGES.len()],
-    packets: u64,
+    spent: [u64; Counter::STAGES.len()],
 }
 
-/// The stages, by the counter that they are charged to.
-const STAGES: [Counter; 8] = [
-    Counter::CyclesReceive,
-    Counter::CyclesParse,
-    Counter::CyclesLookUp,
-    Counter::CyclesRoute,
-    Counter::CyclesTranslate,
-    Counter::CyclesTransmit,
-    Counter::CyclesGeneral,
-    Counter::CyclesUpkeep,
-];
-
-/// Position of a stage among [`STAGES`].
+/// Position of a stage among [`Counter::STAGES`].
 #[derive(Clone, Copy)]
 pub(super) enum Stage {
     Receive,
@@ -47,7 +34,7 @@ pub(super) enum Stage {
 
 impl Stages {
     pub(super) fn new() -> Self {
-        Self { sampling: false, since: 0, spent: [0; STAGES.len()], packets: 0 }
+        Self { sampling: false, since: 0, spent: [0; Counter::STAGES.len()] }
     }
 
     /// A loop begins.
@@ -67,31 +54,24 @@ impl Stages {
         }
     }
 
-    /// Packets came in.
+    /// A loop ends that had so many packets, received or handed in. What a loop without packets cost is no packet's.
     #[inline(always)]
-    pub(super) fn count(&mut self, packets: usize) {
-        self.packets += packets as u64;
-    }
-
-    /// A loop ends. What a loop without packets cost is no packet's.
-    #[inline(always)]
-    pub(super) fn end(&mut self, busy: bool, counters: &WorkerCounters) {
+    pub(super) fn end(&mut self, packets: usize, counters: &WorkerCounters) {
         if self.sampling {
-            self.settle(busy, counters);
+            self.settle(packets, counters);
         }
-        self.packets = 0;
     }
 
     #[inline(never)]
-    fn settle(&mut self, busy: bool, counters: &WorkerCounters) {
+    fn settle(&mut self, packets: usize, counters: &WorkerCounters) {
         self.charge(Stage::Upkeep);
-        if busy {
-            for (counter, spent) in STAGES.into_iter().zip(self.spent) {
+        if packets > 0 {
+            for (counter, spent) in Counter::STAGES.into_iter().zip(self.spent) {
                 counters.add(counter, spent);
             }
-            counters.add(Counter::SampledPackets, self.packets);
+            counters.add(Counter::SampledPackets, packets as u64);
         }
-        self.spent = [0; STAGES.len()];
+        self.spent = [0; Counter::STAGES.len()];
         self.sampling = false;
     }
 }

@@ -119,16 +119,19 @@ fn accumulate(sum: &mut [u64], more: &[u64]) {
 }
 
 impl AddAssign<&CountersSnapshot> for CountersSnapshot {
-    /// Sums counters and gauges; only [`Counter::LongestLoopNs`] is the larger of the two, and [`Counter::Generation`] the
-    /// smaller that is known: the generation that every thread has reached.
+    /// Sums counters and gauges; only [`Counter::LongestLoopNs`] and [`Counter::CyclesPerMicrosecond`] are the larger of the
+    /// two, and [`Counter::Generation`] the smaller that is known: the generation that every thread has reached.
     fn add_assign(&mut self, other: &Self) {
-        let longest = self.get(Counter::LongestLoopNs).max(other.get(Counter::LongestLoopNs));
+        let larger = [Counter::LongestLoopNs, Counter::CyclesPerMicrosecond]
+            .map(|counter| (counter, self.get(counter).max(other.get(counter))));
         let generation = match (self.get(Counter::Generation), other.get(Counter::Generation)) {
             (0, known) | (known, 0) => known,
             (a, b) => a.min(b),
         };
         accumulate(&mut self.totals, &other.totals);
-        self.totals[Counter::LongestLoopNs.index()] = longest;
+        for (counter, value) in larger {
+            self.totals[counter.index()] = value;
+        }
         self.totals[Counter::Generation.index()] = generation;
         accumulate(&mut self.drops, &other.drops);
         accumulate(&mut self.punts, &other.punts);

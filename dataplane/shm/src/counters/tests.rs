@@ -83,6 +83,8 @@ fn threads_are_summed() {
     b.add(Counter::RxPackets, 4);
     a.set(Counter::LongestLoopNs, 100);
     b.set(Counter::LongestLoopNs, 70);
+    a.set(Counter::CyclesPerMicrosecond, 2600);
+    b.set(Counter::CyclesPerMicrosecond, 2600);
     a.set(Counter::Generation, 8);
     b.set(Counter::Generation, 7);
     a.interface(1).add_rx(1, 64);
@@ -92,6 +94,7 @@ fn threads_are_summed() {
     let sum: CountersSnapshot = [a.snapshot(), b.snapshot()].into_iter().sum();
     assert_eq!(sum.get(Counter::RxPackets), 7);
     assert_eq!(sum.get(Counter::LongestLoopNs), 100);
+    assert_eq!(sum.get(Counter::CyclesPerMicrosecond), 2600);
     assert_eq!(sum.get(Counter::Generation), 7);
     let expected = InterfaceSnapshot { rx_packets: 2, rx_bytes: 129, tx_packets: 2, tx_bytes: 128, drops: 1 };
     assert_eq!(sum.interface(1), expected);

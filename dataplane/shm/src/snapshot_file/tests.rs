@@ -4,12 +4,13 @@ use proptest::prelude::*;
 use sluice_nat::{Filtering, Kind, PoolSpec, Protocol, RuleSpec, Spec, StaticSpec};
 
 use super::*;
-use crate::snapshot::{InterfaceSpec, MssClamp, PortSpec, RouteSpec, Via};
+use crate::snapshot::{IdleMode, InterfaceSpec, MssClamp, PortSpec, RouteSpec, Via};
 
 fn snapshot() -> Snapshot {
     Snapshot {
         generation: 42,
         cores: vec![2, 3],
+        idle: IdleMode::Pause,
         ports: vec![PortSpec { device: "xdp:enp1s0f0".into(), mtu: 1500 }],
         interfaces: vec![InterfaceSpec {
             name: "outside".into(),
