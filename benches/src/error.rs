@@ -97,6 +97,9 @@ pub enum Error {
     /// The configuration was not written into the run directory.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// Generator and device under test.
+    #[error(transparent)]
+    Io(#[from] crate::io::error::IoError),
     /// The reader did not run.
     #[error(
         "cannot run {path}: {error}; build it (cargo build --release -p sluice-control) or name it with --sluice"
