@@ -8,6 +8,7 @@
 //! | [`wire`], [`memif`] | ports of the generator: of DPDK, and its own end of a memif |
 //! | [`generator`] | opens flows, and sends as fast as the device takes |
 //! | [`links`], [`subject`], [`process`] | veth pairs and sockets, the device under test, its processes |
+//! | [`watch`], [`window`] | what of the time counts, and what was seen in it |
 //! | [`rows`] | what is made of the windows |
 
 pub mod error;
@@ -18,6 +19,8 @@ pub mod memif;
 pub mod process;
 pub mod rows;
 pub mod subject;
+pub mod watch;
+pub mod window;
 pub mod wire;
 
 use std::path::PathBuf;
@@ -32,11 +35,13 @@ use crate::flows::{DIRECTIONS, Flows, KINDS};
 use crate::machine::Machine;
 use crate::report::{Method, Report, Source};
 use error::IoError;
-use generator::{Generator, Window};
+use generator::Generator;
 use links::{End, Kind, Links};
 use memif::Memif;
 use rows::Seen;
 use subject::{Site, Subject};
+use watch::Watch;
+use window::Window;
 use wire::{DpdkWire, Wire};
 
 /// Sessions that fit the caches, for comparison.
@@ -84,6 +89,7 @@ struct Suite<'a> {
 /// [`Error::Io`].
 pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report, Error> {
     own_network()?;
+    go_first();
     let mut machine = Machine::before(Some(plan.site.core));
     let mut suite = Suite { plan, eal: None, links: 0, seen: Vec::new(), progress: &mut progress };
     for &kind in &plan.kinds {
@@ -106,7 +112,7 @@ impl Suite<'_> {
         let links = self.links(kind)?;
         let subject = Subject::testpmd(&plan.site, &links.device)?;
         let flows = KINDS.map(|nat| Flows::udp(nat, plan.sessions));
-        let seen = self.with_generator(subject, &links, flows[0], |generator| generator.pass(kind, plan, &flows))?;
+        let seen = self.with_generator(subject, &links, flows[0], |generator, watch| generator.pass(kind, plan, &flows, watch))?;
         self.seen.extend(seen);
         Ok(())
     }
@@ -117,7 +123,7 @@ impl Suite<'_> {
         (self.progress)(&format!("io.{}.{}", kind.name(), flows.kind));
         let links = self.links(kind)?;
         let subject = Subject::gateway(&plan.site, &links.device, &flows)?;
-        let seen = self.with_generator(subject, &links, flows, |generator| generator.translate(kind, plan, flows))?;
+        let seen = self.with_generator(subject, &links, flows, |generator, watch| generator.translate(kind, plan, flows, watch))?;
         self.seen.extend(seen);
         Ok(())
     }
@@ -133,7 +139,7 @@ impl Suite<'_> {
         mut subject: Subject,
         links: &Links,
         flows: Flows,
-        work: impl FnOnce(&mut Ports) -> Result<Vec<Seen>, IoError> + Send,
+        work: impl FnOnce(&mut Ports, &Watch) -> Result<Vec<Seen>, IoError> + Send,
     ) -> Result<Vec<Seen>, IoError> {
         let number = 2 * self.links as u16;
         let (core, duty, macs) = (self.plan.generator, subject.duty, subject.macs);
@@ -141,6 +147,7 @@ impl Suite<'_> {
             self.eal = Some(start_dpdk()?);
         }
         let eal = self.eal.as_ref();
+        let forwarder = subject.forwarder().ok_or(IoError::Silent)?;
         let run = || -> Result<_, IoError> {
             core_affinity::set_for_current(core);
             // Without it DPDK's buffers have no cache.
@@ -156,7 +163,9 @@ impl Suite<'_> {
                 }
                 _ => return Err(IoError::Silent),
             };
-            let seen = work(&mut ports);
+            let failed = |error| IoError::File { path: forwarder.clone(), error };
+            let watch = Watch::new(&forwarder).map_err(failed)?;
+            let seen = work(&mut ports, &watch);
             Ok((ports, seen))
         };
         let ended = std::thread::scope(|scope| scope.spawn(run).join());
@@ -181,17 +190,17 @@ enum Ports {
 }
 
 impl Ports {
-    fn pass(&mut self, kind: Kind, plan: &Plan, flows: &[Flows]) -> Result<Vec<Seen>, IoError> {
+    fn pass(&mut self, kind: Kind, plan: &Plan, flows: &[Flows], watch: &Watch) -> Result<Vec<Seen>, IoError> {
         match self {
-            Self::Memif(generator) => pass(generator, kind, plan, flows),
-            Self::Dpdk(generator) => pass(generator, kind, plan, flows),
+            Self::Memif(generator) => pass(generator, kind, plan, flows, watch),
+            Self::Dpdk(generator) => pass(generator, kind, plan, flows, watch),
         }
     }
 
-    fn translate(&mut self, kind: Kind, plan: &Plan, flows: Flows) -> Result<Vec<Seen>, IoError> {
+    fn translate(&mut self, kind: Kind, plan: &Plan, flows: Flows, watch: &Watch) -> Result<Vec<Seen>, IoError> {
         match self {
-            Self::Memif(generator) => translate(generator, kind, plan, flows),
-            Self::Dpdk(generator) => translate(generator, kind, plan, flows),
+            Self::Memif(generator) => translate(generator, kind, plan, flows, watch),
+            Self::Dpdk(generator) => translate(generator, kind, plan, flows, watch),
         }
     }
 }
@@ -202,12 +211,13 @@ fn pass<W: Wire>(
     kind: Kind,
     plan: &Plan,
     flows: &[Flows],
+    watch: &Watch,
 ) -> Result<Vec<Seen>, IoError> {
     let mut seen = Vec::new();
     for flows in flows {
         generator.set_flows(*flows);
         generator.reach()?;
-        let windows = saturate(generator, plan, Direction::Outbound, flows.count)?;
+        let windows = saturate(generator, plan, Direction::Outbound, flows.count, watch)?;
         seen.push(Seen::of_testpmd(kind, flows, windows));
     }
     Ok(seen)
@@ -219,6 +229,7 @@ fn translate<W: Wire>(
     kind: Kind,
     plan: &Plan,
     flows: Flows,
+    watch: &Watch,
 ) -> Result<Vec<Seen>, IoError> {
     generator.reach()?;
     let mut seen = Vec::new();
@@ -227,7 +238,7 @@ fn translate<W: Wire>(
         generator.open(sessions)?;
         for &direction in plan.directions() {
             generator.lap(direction, sessions);
-            let windows = saturate(generator, plan, direction, sessions)?;
+            let windows = saturate(generator, plan, direction, sessions, watch)?;
             seen.push(Seen::of_gateway(kind, &flows, direction, sessions, windows));
         }
     }
@@ -239,8 +250,9 @@ fn saturate<W: Wire>(
     plan: &Plan,
     direction: Direction,
     sessions: u32,
+    watch: &Watch,
 ) -> Result<Vec<Window>, IoError> {
-    generator.saturate(direction, sessions, plan.windows, plan.window)
+    generator.saturate(direction, sessions, (plan.windows, plan.window), watch)
 }
 
 fn connect(socket: &PathBuf) -> Result<Memif, IoError> {
@@ -264,11 +276,19 @@ fn own_network() -> Result<(), IoError> {
     if network("self") == network("1") { Err(IoError::Network) } else { Ok(()) }
 }
 
+/// Where the kernel shares cores out by session (`autogroup`), niceness says nothing to programs of other sessions: this one
+/// takes a session of its own that goes before them. Busy loops that are preempted measure the neighbours. Whoever may not do
+/// that measures all the same, and more is left out.
+fn go_first() {
+    let _ = rustix::process::setsid();
+    let _ = std::fs::write("/proc/self/autogroup", "-15");
+}
+
 fn method(plan: &Plan) -> Method {
     let text = format!(
         "UDP packets of 64 bytes (84 over IPv6) in one direction, uniformly random over flows, offered as fast as the device takes \
-         them; counted is what comes out of its other port, in windows of {} ms. {}. The device's other threads (control, punt, \
-         housekeeping) run where the system puts them. The generator speaks memif itself, without DPDK, so that it is the \
+         them; counted is what comes out of its other port, in windows of {} ms, of which moments are left out in which the thread that \
+         forwards or the generator had to wait for its core. {}. The generator speaks memif itself, without DPDK, so that it is the \
          faster side. On xdp and packet ports the kernel does its part of a hop (copies, softirq) on the core of the side that \
          sends, so a device pays for what it sends, and the generator for what the device receives; the generator's ports are of the \
          same kind. One frame in 64 is checked: addresses, ports, checksums. A share is the median by testpmd's median with \

@@ -209,6 +209,11 @@ impl Io {
             (true, true) => vec![Kind::Memif],
             (true, false) => Kind::ALL.to_vec(),
         };
+        let core = device.map_or(0, |core| core.id);
+        // Where there are only two cores the generator shares its own: it is the faster of the two.
+        let spare = cores.iter().filter(|&&core| Some(core) != device && core != generator);
+        let spare: Vec<usize> = spare.map(|core| core.id).collect();
+        let others = if spare.is_empty() { vec![generator.id] } else { spare };
         let plan = io::Plan {
             quick,
             kinds,
@@ -219,7 +224,8 @@ impl Io {
             site: subject::Site {
                 directory: directory.path().to_owned(),
                 programs: subject::programs(),
-                core: device.map_or(0, |core| core.id),
+                core,
+                others,
             },
         };
         let report = io::measure(&plan, say)?;

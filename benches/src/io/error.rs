@@ -80,6 +80,9 @@ pub enum IoError {
     /// A frame came through wrongly.
     #[error("the device under test sent a wrong frame: {0}")]
     Wrong(String),
+    /// Somebody else had the cores.
+    #[error("other programs used the cores of generator and device so much that nothing can be said; try again when they rest")]
+    Busy,
     /// The generator's thread ended by a panic, which has been shown.
     #[error("the generator broke down")]
     Panic,

@@ -266,6 +266,9 @@ pub enum Reading {
 /// Reads a frame without trust: lengths are checked and checksums summed over all bytes.
 pub fn read(frame: &[u8]) -> Reading {
     let Ok(link) = link(frame) else { return Reading::Other };
+    if !matches!(link.ether_type, ethernet::IPV4 | ethernet::IPV6) {
+        return Reading::Other;
+    }
     let Ok(meta) = parse(frame, &link) else { return Reading::Broken("its headers cannot be read") };
     let Some(datagram) = frame.get(usize::from(meta.l4)..usize::from(meta.end)) else {
         return Reading::Broken("it is cut off");

@@ -9,6 +9,8 @@ use sluice_nat::Direction;
 
 use super::error::IoError;
 use super::frame::{self, Duty, Ends, External, Macs, Reading, Room, Seen, Template};
+use super::watch::Watch;
+use super::window::{SLICE, Slice, Window};
 use super::wire::{BURST, Source, Wire};
 use crate::flows::{Flows, POOL, PORTS};
 use crate::random::Random;
@@ -22,24 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// One frame in so many is looked at.
 const SAMPLE: usize = 64;
 /// Bursts between two looks at the clock, and at what comes back on the port that frames are sent on.
-const ROUNDS: usize = 16;
-
-/// What a window of time has shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Window {
-    /// Frames that were offered.
-    pub asked: u64,
-    /// Frames that the port took.
-    pub sent: u64,
-    /// Frames that came out of the device's other port.
-    pub received: u64,
-    /// Frames that came back where they were sent: errors and the like.
-    pub returned: u64,
-    /// Frames that were looked at and were what they should be.
-    pub right: u64,
-    /// Its length.
-    pub seconds: f64,
-}
+const ROUNDS: usize = 8;
+/// Windows that are tried for each that is wanted: in some the machine may be busy with something else.
+const TRIES: usize = 3;
 
 /// A generator on two ports.
 #[derive(Debug)]
@@ -210,16 +197,16 @@ impl<W: Wire> Generator<W> {
     }
 
     /// Sends packets of the first `count` flows at random, as fast as they are taken. The first window is not counted: rings
-    /// fill in it.
+    /// fill in it. `watch` is of this thread and of the one that forwards.
     ///
     /// # Errors
-    /// [`IoError::Wrong`].
+    /// [`IoError::Wrong`], [`IoError::Busy`].
     pub fn saturate(
         &mut self,
         direction: Direction,
         count: u32,
-        windows: usize,
-        length: Duration,
+        (windows, length): (usize, Duration),
+        watch: &Watch,
     ) -> Result<Vec<Window>, IoError> {
         let mut random = self.random.clone();
         self.random.number();
@@ -227,25 +214,34 @@ impl<W: Wire> Generator<W> {
         let mut judge = Judge { duty, flows, direction, external: &external, right: 0, wrong: None };
         let (from, to, mut stream) = self.stream(direction, || random.below(count));
         let mut seen = Vec::with_capacity(windows);
-        for number in 0..=windows {
-            let mut window = Window::default();
-            judge.right = 0;
-            let start = Instant::now();
-            while start.elapsed() < length {
-                for _ in 0..ROUNDS {
-                    window.asked += BURST as u64;
-                    window.sent += from.send(BURST, &mut stream) as u64;
-                    window.received += to.receive(SAMPLE, |bytes| judge.look(bytes)) as u64;
+        for number in 0..=TRIES * windows {
+            let mut slices = Vec::new();
+            let (window, mut start, mut waited) = (Instant::now(), Instant::now(), watch.waited());
+            while window.elapsed() < length {
+                let mut slice = Slice::default();
+                judge.right = 0;
+                while start.elapsed() < SLICE {
+                    for _ in 0..ROUNDS {
+                        slice.asked += BURST as u64;
+                        slice.sent += from.send(BURST, &mut stream) as u64;
+                        slice.received += to.receive(SAMPLE, |bytes| judge.look(bytes)) as u64;
+                    }
+                    slice.returned += from.receive(SAMPLE, |_| ()) as u64;
                 }
-                window.returned += from.receive(SAMPLE, |_| ()) as u64;
-            }
-            window.seconds = start.elapsed().as_secs_f64();
-            window.right = judge.right;
-            if let Some(wrong) = judge.wrong.take() {
-                return Err(IoError::Wrong(wrong));
+                let (end, so_far) = (Instant::now(), watch.waited());
+                (slice.took, slice.waited) = (end - start, so_far.since(waited));
+                (start, waited) = (end, so_far);
+                slice.right = judge.right;
+                slices.push(slice);
+                if let Some(wrong) = judge.wrong.take() {
+                    return Err(IoError::Wrong(wrong));
+                }
             }
             if number > 0 {
-                seen.push(window);
+                seen.extend(Window::of(&slices));
+            }
+            if seen.len() == windows {
+                break;
             }
         }
         // What is under way would be counted by the next.
@@ -254,7 +250,7 @@ impl<W: Wire> Generator<W> {
             to.receive(SAMPLE, |_| ());
             from.receive(SAMPLE, |_| ());
         }
-        Ok(seen)
+        if seen.is_empty() { Err(IoError::Busy) } else { Ok(seen) }
     }
 
     /// The port that frames of a direction are sent on, the one where they come out, and the frames.
@@ -371,6 +367,15 @@ mod tests {
         Some(room[..60].to_vec())
     }
 
+    /// Nobody is watched: a test does not depend on how busy the machine is.
+    fn saturated(
+        generator: &mut Generator<Short>,
+        direction: Direction,
+        count: u32,
+    ) -> Result<Vec<Window>, IoError> {
+        generator.saturate(direction, count, (2, 3 * SLICE), &Watch::default())
+    }
+
     #[test]
     fn flows_are_opened_learnt_and_sent_in_both_directions() {
         let flows = Flows::udp(sluice_nat::Kind::Nat44, 1024);
@@ -380,9 +385,7 @@ mod tests {
         assert!(generator.external.iter().all(|external| external.is_known()));
         for direction in DIRECTIONS {
             generator.lap(direction, 1024);
-            let windows = generator.saturate(direction, 1024, 2, Duration::from_millis(5)).unwrap();
-            assert_eq!(windows.len(), 2);
-            for window in windows {
+            for window in saturated(&mut generator, direction, 1024).unwrap() {
                 assert!(window.received > 0 && window.right > 0 && window.asked >= window.sent, "{window:?}");
                 assert_eq!(window.returned, 0);
             }
@@ -395,7 +398,7 @@ mod tests {
             let mut generator = Generator::new(ports(|bytes| Some(bytes.to_vec())), Duty::Pass, flows, MACS);
             generator.reach().unwrap();
             for direction in DIRECTIONS {
-                let windows = generator.saturate(direction, 4096, 1, Duration::from_millis(5)).unwrap();
+                let windows = saturated(&mut generator, direction, 4096).unwrap();
                 assert!(windows[0].right > 0);
             }
         }
@@ -410,7 +413,7 @@ mod tests {
             Some(bytes)
         };
         let mut generator = Generator::new(ports(spoil), Duty::Pass, flows, MACS);
-        let found = generator.saturate(Direction::Outbound, 1024, 1, Duration::from_millis(1));
+        let found = saturated(&mut generator, Direction::Outbound, 1024);
         assert!(matches!(found, Err(IoError::Wrong(_))), "{found:?}");
         // What passes is not translated.
         let pass = ports(|bytes| Some(bytes.to_vec()));

@@ -39,6 +39,11 @@ impl Process {
         Ok(Self { name, child, log })
     }
 
+    /// Its number. `setpriv` replaces itself, so this is the program's own.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has written so far.
     pub fn log(&self) -> String {
         read_to_string(&self.log).unwrap_or_default()

@@ -3,8 +3,8 @@
 use sluice_nat::Direction;
 use sluice_packet::Family;
 
-use super::generator::Window;
 use super::links::Kind;
+use super::window::Window;
 use crate::flows::{Flows, direction_name};
 use crate::frames;
 use crate::report::Row;
@@ -63,6 +63,12 @@ impl Seen {
         self.windows.iter().map(|window| (share(window) * 100.0).max(0.0)).collect()
     }
 
+    /// Share of the time that was left out.
+    fn cut(&self) -> f64 {
+        let sum = |of: fn(&Window) -> usize| self.windows.iter().map(of).sum::<usize>() as f64;
+        sum(|window| window.cut) / sum(|window| window.slices).max(1.0)
+    }
+
     /// Whether the generator did not offer much more than came through.
     fn starved(&self) -> bool {
         let sum = |of: fn(&Window) -> u64| self.windows.iter().map(of).sum::<u64>() as f64;
@@ -75,7 +81,8 @@ pub fn rows(seen: &[Seen]) -> Vec<Row> {
     let mut rows = Vec::new();
     for one in seen {
         let starved = one.starved().then(|| "the generator was the limit".to_owned());
-        let rate = Row { note: starved, ..Row::new(&one.bench, one.sessions, MPPS, one.rates()) };
+        let interrupted = Some(one.cut());
+        let rate = Row { note: starved, interrupted, ..Row::new(&one.bench, one.sessions, MPPS, one.rates()) };
         let bound = one.bound.as_ref().and_then(|name| seen.iter().find(|other| other.bench == *name));
         if let Some(bound) = bound {
             let most = Row::new(&bound.bench, 0, MPPS, bound.rates()).median;

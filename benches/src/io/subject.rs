@@ -10,6 +10,7 @@ use sluice_nat::Kind;
 use super::error::IoError;
 use super::frame::{Duty, Macs};
 use super::process::{Process, run, tail};
+use super::watch;
 use crate::flows::{Flows, POOL, PORTS};
 
 /// How long a device may take to be ready.
@@ -35,6 +36,8 @@ pub struct Site {
     pub programs: PathBuf,
     /// Core of the thread that forwards.
     pub core: usize,
+    /// Cores of the gateway's other threads and processes.
+    pub others: Vec<usize>,
 }
 
 /// A device under test that runs.
@@ -93,10 +96,10 @@ impl Subject {
         std::fs::create_dir_all(&run_dir).map_err(|error| IoError::File { path: run_dir.clone(), error })?;
         let program = |name: &str| site.programs.join(name).display().to_string();
         let at = run_dir.display().to_string();
-        let mut words = vec![program("sluice-dataplane"), "--run-dir".into(), at.clone()];
-        words.extend(["--memory".into(), MEMORY.to_string(), "--hugepages".into()]);
-        words.push(if hugepages() { "require" } else { "never" }.into());
-        let mut dataplane = Process::spawn("sluice-dataplane", &words, &site.directory)?;
+        let memory = MEMORY.to_string();
+        let pages = if hugepages() { "require" } else { "never" };
+        let words = [&program("sluice-dataplane"), "--run-dir", &at, "--memory", &memory, "--hugepages", pages];
+        let mut dataplane = Process::spawn("sluice-dataplane", &words.map(String::from), &site.directory)?;
         let words = [&program("sluice-control"), "--run-dir", &at, "--config", &config.display().to_string()];
         let mut control = Process::spawn("sluice-control", &words.map(String::from), &site.directory)?;
         let sluice = program("sluice");
@@ -121,6 +124,8 @@ impl Subject {
             let words = ["ip", "neigh", "replace", address, "lladdr", &mac, "dev", interface, "nud", "permanent"];
             run(&words)?;
         }
+        // Nothing shares its core with the worker, as on a real machine.
+        [&dataplane, &control].into_iter().try_for_each(|process| watch::move_others(process.id(), &site.others))?;
         Ok(Self { processes: vec![control, dataplane], macs, duty: Duty::Translate, run_dir: Some(run_dir) })
     }
 
@@ -128,6 +133,11 @@ impl Subject {
     /// [`IoError::Ended`] if one of its processes has.
     pub fn alive(&mut self) -> Result<(), IoError> {
         self.processes.iter_mut().try_for_each(Process::alive)
+    }
+
+    /// The thread that forwards: its folder in `/proc`.
+    pub fn forwarder(&self) -> Option<PathBuf> {
+        self.processes.iter().find_map(|process| watch::forwarder(process.id()))
     }
 
     /// What the gateway says of its counters; nothing of testpmd.
@@ -230,7 +240,8 @@ pub fn text(core: usize, generator: usize) -> String {
     format!(
         "generator on core {generator}, device under test on core {core}, packet memory on {pages}. Both devices have rings of \
          {DESCRIPTORS} descriptors and bursts of 32; memif has rings of 1024 buffers of 2048 bytes, copied on either side; xdp and \
-         packet ports are veth pairs without offloads, one queue each"
+         packet ports are veth pairs without offloads, one queue each. The gateway's other threads (main, punt) and its control \
+         process run on cores that are not the worker's"
     )
 }
 
