@@ -23,11 +23,11 @@ pub mod watch;
 pub mod window;
 pub mod wire;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use core_affinity::CoreId;
-use sluice_dpdk::{Eal, EalArgs, Hugepages, RegisteredThread};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use sluice_dpdk::{Eal, EalArgs, Hugepages};
 use sluice_nat::Direction;
 
 use crate::Error;
@@ -41,16 +41,17 @@ use memif::Memif;
 use rows::Seen;
 use subject::{Site, Subject};
 use watch::Watch;
-use window::Window;
 use wire::{DpdkWire, Wire};
 
 /// Sessions that fit the caches, for comparison.
 const FEW: u32 = 1024;
+/// Pairs of windows that are tried for each that is wanted: in some the machine may be busy with something else.
+const TRIES: usize = 3;
 
 /// What is measured.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Only memif, outbound.
+    /// Only all sessions, outbound.
     pub quick: bool,
     /// Kinds of ports.
     pub kinds: Vec<Kind>,
@@ -70,6 +71,10 @@ impl Plan {
     fn directions(&self) -> &'static [Direction] {
         if self.quick { &DIRECTIONS[..1] } else { &DIRECTIONS }
     }
+
+    fn sizes(&self) -> Vec<u32> {
+        if self.quick { vec![self.sessions] } else { vec![FEW.min(self.sessions), self.sessions] }
+    }
 }
 
 /// A run under way.
@@ -83,6 +88,15 @@ struct Suite<'a> {
     progress: &'a mut dyn FnMut(&str),
 }
 
+/// A device under test and the generator on it. They end in this order: a memif whose peer leaves while it is polled can crash
+/// DPDK's driver, so the device goes while its peers are still there, and nobody polls.
+struct Party<W> {
+    subject: Subject,
+    watch: Watch,
+    generator: Generator<W>,
+    _links: Links,
+}
+
 /// Measures all rows of a plan. `progress` hears what comes next.
 ///
 /// # Errors
@@ -93,175 +107,146 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report, Er
     let mut machine = Machine::before(Some(plan.site.core));
     let mut suite = Suite { plan, eal: None, links: 0, seen: Vec::new(), progress: &mut progress };
     for &kind in &plan.kinds {
-        suite.testpmd(kind)?;
-        for nat in KINDS {
-            suite.gateway(kind, Flows::udp(nat, plan.sessions))?;
+        match kind {
+            Kind::Memif => suite.kind(kind, |end, _| connect(end))?,
+            Kind::Xdp | Kind::Packet => {
+                if suite.eal.is_none() {
+                    suite.eal = Some(start_dpdk()?);
+                }
+                suite.kind(kind, open)?;
+            }
         }
     }
     machine.see_memory();
     machine.after();
     let method = method(plan);
-    Ok(Report { sources: vec![Source { machine, method }], rows: rows::rows(&suite.seen) })
+    let rows = suite.seen.iter().flat_map(Seen::rows).collect();
+    Ok(Report { sources: vec![Source { machine, method }], rows })
 }
+
+/// Opens a port of the generator.
+type Opener<W> = fn(&End, Option<(&Eal, u16)>) -> Result<W, IoError>;
 
 impl Suite<'_> {
-    /// testpmd with frames of both families.
-    fn testpmd(&mut self, kind: Kind) -> Result<(), IoError> {
-        let plan = self.plan;
-        (self.progress)(&format!("io.{}.testpmd", kind.name()));
-        let links = self.links(kind)?;
-        let subject = Subject::testpmd(&plan.site, &links.device)?;
-        let flows = KINDS.map(|nat| Flows::udp(nat, plan.sessions));
-        let seen = self.with_generator(subject, &links, flows[0], |generator, watch| generator.pass(kind, plan, &flows, watch))?;
-        self.seen.extend(seen);
-        Ok(())
+    /// All rows of a kind of ports. testpmd is there all the time, and at rest while it is the gateway's turn.
+    fn kind<W: Wire>(&mut self, kind: Kind, open: Opener<W>) -> Result<(), IoError> {
+        let mut testpmd = self.party(kind, open, &Flows::udp(KINDS[0], 1), |site, links, _| {
+            Subject::testpmd(site, &links.device)
+        })?;
+        testpmd.generator.reach()?;
+        testpmd.subject.pause(true);
+        for nat in KINDS {
+            let flows = Flows::udp(nat, self.plan.sessions);
+            (self.progress)(&format!("io.{}.{nat}", kind.name()));
+            let mut gateway = self.party(kind, open, &flows, |site, links, flows| {
+                Subject::gateway(site, &links.device, flows)
+            })?;
+            testpmd.generator.set_flows(flows);
+            let done = self.compare(kind, &flows, &mut gateway, &mut testpmd);
+            // That it has ended explains all other errors.
+            gateway.subject.alive()?;
+            if let (Err(_), Some(counters)) = (&done, gateway.subject.counters(&self.plan.site)) {
+                (self.progress)(&format!("failed; the gateway's counters:\n{counters}"));
+            }
+            done?;
+            gateway.subject.stop()?;
+        }
+        testpmd.subject.stop()
     }
 
-    /// The gateway with sessions of one kind of translation.
-    fn gateway(&mut self, kind: Kind, flows: Flows) -> Result<(), IoError> {
-        let plan = self.plan;
-        (self.progress)(&format!("io.{}.{}", kind.name(), flows.kind));
-        let links = self.links(kind)?;
-        let subject = Subject::gateway(&plan.site, &links.device, &flows)?;
-        let seen = self.with_generator(subject, &links, flows, |generator, watch| generator.translate(kind, plan, flows, watch))?;
-        self.seen.extend(seen);
-        Ok(())
-    }
-
-    fn links(&mut self, kind: Kind) -> Result<Links, IoError> {
-        self.links += 1;
-        Links::new(kind, self.links, &self.plan.site.directory)
-    }
-
-    /// Runs the generator on its core, then ends the device, then lets the ports go: in this order.
-    fn with_generator(
+    fn party<W: Wire>(
         &mut self,
-        mut subject: Subject,
-        links: &Links,
-        flows: Flows,
-        work: impl FnOnce(&mut Ports, &Watch) -> Result<Vec<Seen>, IoError> + Send,
-    ) -> Result<Vec<Seen>, IoError> {
-        let number = 2 * self.links as u16;
-        let (core, duty, macs) = (self.plan.generator, subject.duty, subject.macs);
-        if self.eal.is_none() && links.generator.iter().any(|end| matches!(end, End::Port(_))) {
-            self.eal = Some(start_dpdk()?);
-        }
-        let eal = self.eal.as_ref();
+        kind: Kind,
+        open: Opener<W>,
+        flows: &Flows,
+        start: impl FnOnce(&Site, &Links, &Flows) -> Result<Subject, IoError>,
+    ) -> Result<Party<W>, IoError> {
+        self.links += 1;
+        let links = Links::new(kind, self.links, &self.plan.site.directory)?;
+        let subject = start(&self.plan.site, &links, flows)?;
         let forwarder = subject.forwarder().ok_or(IoError::Silent)?;
-        let run = || -> Result<_, IoError> {
-            core_affinity::set_for_current(core);
-            // Without it DPDK's buffers have no cache.
-            let _registered = eal.map(|_| RegisteredThread::new()).transpose()?;
-            let mut ports = match (&links.generator, eal) {
-                ([End::Memif(inside), End::Memif(outside)], _) => {
-                    Ports::Memif(Generator::new([connect(inside)?, connect(outside)?], duty, flows, macs))
+        let watch = Watch::new(&forwarder).map_err(|error| IoError::File { path: forwarder, error })?;
+        let number = 2 * self.links as u16;
+        let eal = |index| self.eal.as_ref().map(|eal| (eal, index));
+        let ports = [open(&links.generator[0], eal(number))?, open(&links.generator[1], eal(number + 1))?];
+        let generator = Generator::new(ports, subject.duty, *flows, subject.macs);
+        Ok(Party { subject, watch, generator, _links: links })
+    }
+
+    /// The gateway's rows, first with few sessions, then with all, and in turn with each window one of testpmd with the same
+    /// frames: on a virtual machine the way from core to core may be twice as long a second later.
+    fn compare<W: Wire>(
+        &mut self,
+        kind: Kind,
+        flows: &Flows,
+        gateway: &mut Party<W>,
+        testpmd: &mut Party<W>,
+    ) -> Result<(), IoError> {
+        let plan = self.plan;
+        let _pinned = Pinned::to(plan.generator);
+        gateway.generator.reach()?;
+        for sessions in plan.sizes() {
+            let took = gateway.generator.open(sessions)?;
+            (self.progress)(&format!("{sessions} sessions are open after {:.1} s", took.as_secs_f64()));
+            for &direction in plan.directions() {
+                gateway.generator.lap(direction, sessions);
+                let mut pairs = Vec::with_capacity(plan.windows);
+                for _ in 0..TRIES * plan.windows {
+                    let ours = gateway.generator.window(direction, sessions, plan.window, &gateway.watch)?;
+                    gateway.subject.pause(true);
+                    testpmd.subject.pause(false);
+                    let theirs = testpmd.generator.window(direction, sessions, plan.window, &testpmd.watch)?;
+                    testpmd.subject.pause(true);
+                    gateway.subject.pause(false);
+                    pairs.extend(ours.zip(theirs).map(|(ours, theirs)| [ours, theirs]));
+                    if pairs.len() == plan.windows {
+                        break;
+                    }
                 }
-                ([End::Port(inside), End::Port(outside)], Some(eal)) => {
-                    let ports = [(inside, number), (outside, number + 1)];
-                    let [inside, outside] = ports.map(|(device, index)| open(eal, device, index));
-                    Ports::Dpdk(Generator::new([inside?, outside?], duty, flows, macs))
+                if pairs.is_empty() {
+                    return Err(IoError::Busy);
                 }
-                _ => return Err(IoError::Silent),
-            };
-            let failed = |error| IoError::File { path: forwarder.clone(), error };
-            let watch = Watch::new(&forwarder).map_err(failed)?;
-            let seen = work(&mut ports, &watch);
-            Ok((ports, seen))
-        };
-        let ended = std::thread::scope(|scope| scope.spawn(run).join());
-        // That it has ended explains all other errors.
-        subject.alive()?;
-        let (ports, seen) = ended.map_err(|_| IoError::Panic)??;
-        if let (Err(_), Some(counters)) = (&seen, subject.counters(&self.plan.site)) {
-            (self.progress)(&format!("the gateway's counters:\n{counters}"));
+                let seen = Seen { kind, flows: *flows, direction, sessions, pairs };
+                (self.progress)(&seen.summary());
+                self.seen.push(seen);
+            }
         }
-        let stopped = subject.stop();
-        drop(ports);
-        let seen = seen?;
-        stopped.map(|()| seen)
+        Ok(())
     }
 }
 
-/// A generator on either kind of ports.
-#[derive(Debug)]
-enum Ports {
-    Memif(Generator<Memif>),
-    Dpdk(Generator<DpdkWire>),
-}
-
-impl Ports {
-    fn pass(&mut self, kind: Kind, plan: &Plan, flows: &[Flows], watch: &Watch) -> Result<Vec<Seen>, IoError> {
-        match self {
-            Self::Memif(generator) => pass(generator, kind, plan, flows, watch),
-            Self::Dpdk(generator) => pass(generator, kind, plan, flows, watch),
+fn connect(end: &End) -> Result<Memif, IoError> {
+    match end {
+        End::Memif(path) => {
+            Memif::connect(path).map_err(|error| IoError::Memif { path: path.clone(), error })
         }
-    }
-
-    fn translate(&mut self, kind: Kind, plan: &Plan, flows: Flows, watch: &Watch) -> Result<Vec<Seen>, IoError> {
-        match self {
-            Self::Memif(generator) => translate(generator, kind, plan, flows, watch),
-            Self::Dpdk(generator) => translate(generator, kind, plan, flows, watch),
-        }
+        End::Port(device) => Err(IoError::LinkDown(device.to_string())),
     }
 }
 
-/// What testpmd is asked.
-fn pass<W: Wire>(
-    generator: &mut Generator<W>,
-    kind: Kind,
-    plan: &Plan,
-    flows: &[Flows],
-    watch: &Watch,
-) -> Result<Vec<Seen>, IoError> {
-    let mut seen = Vec::new();
-    for flows in flows {
-        generator.set_flows(*flows);
-        generator.reach()?;
-        let windows = saturate(generator, plan, Direction::Outbound, flows.count, watch)?;
-        seen.push(Seen::of_testpmd(kind, flows, windows));
-    }
-    Ok(seen)
-}
-
-/// What the gateway is asked: first with few sessions, then with all.
-fn translate<W: Wire>(
-    generator: &mut Generator<W>,
-    kind: Kind,
-    plan: &Plan,
-    flows: Flows,
-    watch: &Watch,
-) -> Result<Vec<Seen>, IoError> {
-    generator.reach()?;
-    let mut seen = Vec::new();
-    let sizes = if plan.quick { vec![flows.count] } else { vec![FEW.min(flows.count), flows.count] };
-    for sessions in sizes {
-        generator.open(sessions)?;
-        for &direction in plan.directions() {
-            generator.lap(direction, sessions);
-            let windows = saturate(generator, plan, direction, sessions, watch)?;
-            seen.push(Seen::of_gateway(kind, &flows, direction, sessions, windows));
-        }
-    }
-    Ok(seen)
-}
-
-fn saturate<W: Wire>(
-    generator: &mut Generator<W>,
-    plan: &Plan,
-    direction: Direction,
-    sessions: u32,
-    watch: &Watch,
-) -> Result<Vec<Window>, IoError> {
-    generator.saturate(direction, sessions, (plan.windows, plan.window), watch)
-}
-
-fn connect(socket: &PathBuf) -> Result<Memif, IoError> {
-    Memif::connect(socket).map_err(|error| IoError::Memif { path: socket.clone(), error })
-}
-
-fn open(eal: &Eal, device: &sluice_dpdk::Device, index: u16) -> Result<DpdkWire, IoError> {
+fn open(end: &End, eal: Option<(&Eal, u16)>) -> Result<DpdkWire, IoError> {
+    let (End::Port(device), Some((eal, index))) = (end, eal) else { return Err(IoError::Silent) };
     let wire = DpdkWire::open(eal, device, index)?;
     if wire.wait_for_link()? { Ok(wire) } else { Err(IoError::LinkDown(device.to_string())) }
+}
+
+/// This thread on one core, until it is dropped: programs that are started get all cores.
+struct Pinned(Option<CpuSet>);
+
+impl Pinned {
+    fn to(core: CoreId) -> Self {
+        let before = sched_getaffinity(None).ok();
+        let mut set = CpuSet::new();
+        set.set(core.id);
+        // Where the system does not allow it, goes on without.
+        Self(before.filter(|_| sched_setaffinity(None, &set).is_ok()))
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let _ = self.0.as_ref().map(|set| sched_setaffinity(None, set));
+    }
 }
 
 fn start_dpdk() -> Result<Eal, IoError> {
@@ -287,12 +272,12 @@ fn go_first() {
 fn method(plan: &Plan) -> Method {
     let text = format!(
         "UDP packets of 64 bytes (84 over IPv6) in one direction, uniformly random over flows, offered as fast as the device takes \
-         them; counted is what comes out of its other port, in windows of {} ms, of which moments are left out in which the thread that \
+         them; counted is what comes out of its other port, in windows of {} ms, gateway and testpmd in turn (the other is stopped), of which moments are left out in which the thread that \
          forwards or the generator had to wait for its core. {}. The generator speaks memif itself, without DPDK, so that it is the \
          faster side. On xdp and packet ports the kernel does its part of a hop (copies, softirq) on the core of the side that \
          sends, so a device pays for what it sends, and the generator for what the device receives; the generator's ports are of the \
-         same kind. One frame in 64 is checked: addresses, ports, checksums. A share is the median by testpmd's median with \
-         frames of the same family. `lost`: sent and not received, at a load that nobody can take in full.",
+         same kind. One frame in 64 is checked: addresses, ports, checksums. A share is the median of the gateway's \
+         windows by testpmd's next ones, with the same frames. `lost`: sent and not received, at a load that nobody can take in full.",
         plan.window.as_millis(),
         subject::text(plan.site.core, plan.generator.id),
     );

@@ -67,11 +67,11 @@ struct Io {
     /// Kinds of ports [default: all, quick: memif]
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind)]
     ports: Vec<Kind>,
-    /// Windows of time of each row [default: 7, quick: 5]
+    /// Windows of time of each row [default: 15, quick: 9]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..))]
     windows: Option<u8>,
     /// Length of a window in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..))]
+    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..))]
     window: u64,
     /// Core of the generator [default: the first that is not the device's]
     #[arg(long, value_name = "NUMBER")]
@@ -218,7 +218,7 @@ impl Io {
             quick,
             kinds,
             sessions: self.sessions,
-            windows: self.windows.map_or(if quick { 5 } else { 7 }, usize::from),
+            windows: self.windows.map_or(if quick { 9 } else { 15 }, usize::from),
             window: std::time::Duration::from_millis(self.window),
             generator,
             site: subject::Site {

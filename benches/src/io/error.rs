@@ -83,7 +83,4 @@ pub enum IoError {
     /// Somebody else had the cores.
     #[error("other programs used the cores of generator and device so much that nothing can be said; try again when they rest")]
     Busy,
-    /// The generator's thread ended by a panic, which has been shown.
-    #[error("the generator broke down")]
-    Panic,
 }

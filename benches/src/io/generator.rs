@@ -13,6 +13,7 @@ use super::watch::Watch;
 use super::window::{SLICE, Slice, Window};
 use super::wire::{BURST, Source, Wire};
 use crate::flows::{Flows, POOL, PORTS};
+use crate::frames;
 use crate::random::Random;
 
 /// Frames of which the answer is not there yet, while flows are opened: less than any port's ring holds.
@@ -25,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SAMPLE: usize = 64;
 /// Bursts between two looks at the clock, and at what comes back on the port that frames are sent on.
 const ROUNDS: usize = 8;
-/// Windows that are tried for each that is wanted: in some the machine may be busy with something else.
-const TRIES: usize = 3;
+/// Until rings and caches are as they are under load.
+const FILL: Duration = Duration::from_millis(10);
 
 /// A generator on two ports.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ impl<W: Wire> Generator<W> {
     pub fn reach(&mut self) -> Result<(), IoError> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            let template = Template::new(Ends::outbound(&self.flows, 0).family, self.macs[0]);
+            let template = Template::new(frames::family(self.flows.kind, Direction::Outbound), self.macs[0]);
             let (flows, direction) = (self.flows, Direction::Outbound);
             let mut stream = Stream { template, flows, direction, external: &self.external, next: || 0 };
             self.inside.send(1, &mut stream);
@@ -143,7 +144,7 @@ impl<W: Wire> Generator<W> {
             if start.elapsed() > PATIENCE {
                 return Err(IoError::Unopened { missing: missing.len(), wanted: count });
             }
-            let template = Template::new(Ends::outbound(flows, 0).family, macs[0]);
+            let template = Template::new(frames::family(flows.kind, Direction::Outbound), macs[0]);
             let mut left = missing.iter().copied().peekable();
             let (mut waiting, mut heard) = (0, Instant::now());
             while left.peek().is_some() || waiting > 0 {
@@ -186,7 +187,7 @@ impl<W: Wire> Generator<W> {
     pub fn lap(&mut self, direction: Direction, count: u32) {
         let deadline = Instant::now() + PATIENCE;
         let (mut sent, mut next) = (0, 0);
-        let (from, to, mut stream) = self.stream(direction, || {
+        let (from, to, mut stream) = self.course(direction, |_| {
             next += 1;
             (next - 1) % count
         });
@@ -196,72 +197,65 @@ impl<W: Wire> Generator<W> {
         }
     }
 
-    /// Sends packets of the first `count` flows at random, as fast as they are taken. The first window is not counted: rings
-    /// fill in it. `watch` is of this thread and of the one that forwards.
+    /// Sends packets of the first `count` flows at random, as fast as they are taken, and counts after a moment in which rings
+    /// fill. `None` if somebody else had a core too often; `watch` is of this thread and of the one that forwards.
     ///
     /// # Errors
-    /// [`IoError::Wrong`], [`IoError::Busy`].
-    pub fn saturate(
+    /// [`IoError::Wrong`].
+    pub fn window(
         &mut self,
         direction: Direction,
         count: u32,
-        (windows, length): (usize, Duration),
+        length: Duration,
         watch: &Watch,
-    ) -> Result<Vec<Window>, IoError> {
-        let mut random = self.random.clone();
-        self.random.number();
-        let (duty, flows, external) = (self.duty, self.flows, self.external.clone());
-        let mut judge = Judge { duty, flows, direction, external: &external, right: 0, wrong: None };
-        let (from, to, mut stream) = self.stream(direction, || random.below(count));
-        let mut seen = Vec::with_capacity(windows);
-        for number in 0..=TRIES * windows {
-            let mut slices = Vec::new();
-            let (window, mut start, mut waited) = (Instant::now(), Instant::now(), watch.waited());
-            while window.elapsed() < length {
-                let mut slice = Slice::default();
-                judge.right = 0;
-                while start.elapsed() < SLICE {
-                    for _ in 0..ROUNDS {
-                        slice.asked += BURST as u64;
-                        slice.sent += from.send(BURST, &mut stream) as u64;
-                        slice.received += to.receive(SAMPLE, |bytes| judge.look(bytes)) as u64;
-                    }
-                    slice.returned += from.receive(SAMPLE, |_| ()) as u64;
-                }
-                let (end, so_far) = (Instant::now(), watch.waited());
-                (slice.took, slice.waited) = (end - start, so_far.since(waited));
-                (start, waited) = (end, so_far);
-                slice.right = judge.right;
-                slices.push(slice);
-                if let Some(wrong) = judge.wrong.take() {
-                    return Err(IoError::Wrong(wrong));
-                }
-            }
-            if number > 0 {
-                seen.extend(Window::of(&slices));
-            }
-            if seen.len() == windows {
-                break;
-            }
-        }
-        // What is under way would be counted by the next.
-        let quiet = Instant::now();
-        while quiet.elapsed() < 4 * QUIET {
+    ) -> Result<Option<Window>, IoError> {
+        let (duty, flows) = (self.duty, self.flows);
+        let (from, to, mut stream) = self.course(direction, |random| random.below(count));
+        let mut judge = Judge { duty, flows, direction, external: stream.external, right: 0, wrong: None };
+        let start = Instant::now();
+        while start.elapsed() < FILL {
+            from.send(BURST, &mut stream);
             to.receive(SAMPLE, |_| ());
             from.receive(SAMPLE, |_| ());
         }
-        if seen.is_empty() { Err(IoError::Busy) } else { Ok(seen) }
+        let mut slices = Vec::with_capacity(length.div_duration_f64(SLICE) as usize + 1);
+        let (window, mut start, mut waited) = (Instant::now(), Instant::now(), watch.waited());
+        while window.elapsed() < length {
+            let mut slice = Slice::default();
+            judge.right = 0;
+            while start.elapsed() < SLICE {
+                for _ in 0..ROUNDS {
+                    slice.asked += BURST as u64;
+                    slice.sent += from.send(BURST, &mut stream) as u64;
+                    slice.received += to.receive(SAMPLE, |bytes| judge.look(bytes)) as u64;
+                }
+                slice.returned += from.receive(SAMPLE, |_| ()) as u64;
+            }
+            let (end, so_far) = (Instant::now(), watch.waited());
+            (slice.took, slice.waited) = (end - start, so_far.since(waited));
+            (start, waited) = (end, so_far);
+            slice.right = judge.right;
+            slices.push(slice);
+            if let Some(wrong) = judge.wrong.take() {
+                return Err(IoError::Wrong(wrong));
+            }
+        }
+        Ok(Window::of(&slices))
     }
 
     /// The port that frames of a direction are sent on, the one where they come out, and the frames.
-    fn stream<F: FnMut() -> u32>(&mut self, direction: Direction, next: F) -> (&mut W, &mut W, Stream<'_, F>) {
-        let Self { inside, outside, flows, macs, external, .. } = self;
-        let (from, to, macs, family) = match direction {
-            Direction::Outbound => (inside, outside, macs[0], Ends::outbound(flows, 0).family),
-            Direction::Inbound => (outside, inside, macs[1], sluice_packet::Family::V4),
+    fn course<F: FnMut(&mut Random) -> u32>(
+        &mut self,
+        direction: Direction,
+        mut next: F,
+    ) -> (&mut W, &mut W, Stream<'_, impl FnMut() -> u32>) {
+        let Self { inside, outside, flows, macs, external, random, .. } = self;
+        let (from, to, macs) = match direction {
+            Direction::Outbound => (inside, outside, macs[0]),
+            Direction::Inbound => (outside, inside, macs[1]),
         };
-        let template = Template::new(family, macs);
-        (from, to, Stream { template, flows: *flows, direction, external, next })
+        let template = Template::new(frames::family(flows.kind, direction), macs);
+        (from, to, Stream { template, flows: *flows, direction, external, next: move || next(random) })
     }
 }
 
@@ -368,12 +362,8 @@ mod tests {
     }
 
     /// Nobody is watched: a test does not depend on how busy the machine is.
-    fn saturated(
-        generator: &mut Generator<Short>,
-        direction: Direction,
-        count: u32,
-    ) -> Result<Vec<Window>, IoError> {
-        generator.saturate(direction, count, (2, 3 * SLICE), &Watch::default())
+    fn window(generator: &mut Generator<Short>, direction: Direction, count: u32) -> Result<Window, IoError> {
+        generator.window(direction, count, 4 * SLICE, &Watch::default()).map(Option::unwrap)
     }
 
     #[test]
@@ -385,10 +375,9 @@ mod tests {
         assert!(generator.external.iter().all(|external| external.is_known()));
         for direction in DIRECTIONS {
             generator.lap(direction, 1024);
-            for window in saturated(&mut generator, direction, 1024).unwrap() {
-                assert!(window.received > 0 && window.right > 0 && window.asked >= window.sent, "{window:?}");
-                assert_eq!(window.returned, 0);
-            }
+            let window = window(&mut generator, direction, 1024).unwrap();
+            assert!(window.received > 0 && window.right > 0 && window.asked >= window.sent, "{window:?}");
+            assert_eq!(window.returned, 0);
         }
     }
 
@@ -398,8 +387,7 @@ mod tests {
             let mut generator = Generator::new(ports(|bytes| Some(bytes.to_vec())), Duty::Pass, flows, MACS);
             generator.reach().unwrap();
             for direction in DIRECTIONS {
-                let windows = saturated(&mut generator, direction, 4096).unwrap();
-                assert!(windows[0].right > 0);
+                assert!(window(&mut generator, direction, 4096).unwrap().right > 0);
             }
         }
     }
@@ -413,7 +401,7 @@ mod tests {
             Some(bytes)
         };
         let mut generator = Generator::new(ports(spoil), Duty::Pass, flows, MACS);
-        let found = saturated(&mut generator, Direction::Outbound, 1024);
+        let found = window(&mut generator, Direction::Outbound, 1024);
         assert!(matches!(found, Err(IoError::Wrong(_))), "{found:?}");
         // What passes is not translated.
         let pass = ports(|bytes| Some(bytes.to_vec()));

@@ -58,16 +58,27 @@ impl Process {
         }
     }
 
+    /// Stops it in its tracks, or lets it go on.
+    pub fn pause(&self, pause: bool) {
+        self.signal(if pause { Signal::STOP } else { Signal::CONT });
+    }
+
+    /// Of a process that has not been waited for, so that the number is still its own.
+    fn signal(&self, signal: Signal) {
+        if let Some(number) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // One that has ended meanwhile is found out by who asks for it next.
+            let _ = kill_process(number, signal);
+        }
+    }
+
     /// Asks it to end and waits.
     ///
     /// # Errors
     /// [`IoError::Ended`] if it ends badly, or has ended before it was asked; [`IoError::NotReady`] if it does not end.
     pub fn stop(mut self) -> Result<(), IoError> {
         self.alive()?;
-        // It has not been waited for, so the number is still its own.
-        if let Some(number) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(number, Signal::TERM);
-        }
+        self.signal(Signal::TERM);
+        self.pause(false);
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             match self.child.try_wait() {

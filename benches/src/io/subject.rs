@@ -135,6 +135,13 @@ impl Subject {
         self.processes.iter_mut().try_for_each(Process::alive)
     }
 
+    /// Lets the process that forwards rest or go on. At rest it uses no core, and its ports fill.
+    pub fn pause(&self, pause: bool) {
+        if let Some(process) = self.processes.last() {
+            process.pause(pause);
+        }
+    }
+
     /// The thread that forwards: its folder in `/proc`.
     pub fn forwarder(&self) -> Option<PathBuf> {
         self.processes.iter().find_map(|process| watch::forwarder(process.id()))
