@@ -22,6 +22,11 @@ impl Kind {
     /// All of them, the one without a kernel in the way first.
     pub const ALL: [Self; 3] = [Self::Memif, Self::Xdp, Self::Packet];
 
+    /// Whether the kernel carries the packets.
+    pub fn has_kernel(self) -> bool {
+        self != Self::Memif
+    }
+
     /// Its name in those of rows and devices.
     pub fn name(self) -> &'static str {
         match self {

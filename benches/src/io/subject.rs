@@ -50,6 +50,18 @@ pub struct Subject {
     /// What it does to packets.
     pub duty: Duty,
     run_dir: Option<PathBuf>,
+    _leftovers: Option<Leftovers>,
+}
+
+/// Files that testpmd's EAL leaves behind.
+#[derive(Debug)]
+struct Leftovers(PathBuf);
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        // Small, and replaced by the next process of the same number.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Subject {
@@ -61,7 +73,8 @@ impl Subject {
         let core = site.core;
         let mut words = vec!["dpdk-testpmd".to_owned(), format!("--lcores=0@{core},1@{core}"), "--no-pci".into()];
         words.extend(["--no-telemetry".into(), "--iova-mode=va".into(), "-m".into(), MEMORY.to_string()]);
-        words.push(format!("--file-prefix=sluice-bench-{}", std::process::id()));
+        let prefix = format!("sluice-bench-{}", std::process::id());
+        words.push(format!("--file-prefix={prefix}"));
         if !hugepages() {
             words.push("--no-huge".into());
         }
@@ -81,7 +94,8 @@ impl Subject {
             Ok(if log.contains("Port statistics") { Ok(()) } else { Err(tail(&log)) })
         })?;
         let macs = GENERATOR.map(|source| Macs { source, destination: NOBODY });
-        Ok(Self { processes: vec![testpmd], macs, duty: Duty::Pass, run_dir: None })
+        let leftovers = Some(Leftovers(Path::new("/run/dpdk").join(prefix)));
+        Ok(Self { processes: vec![testpmd], macs, duty: Duty::Pass, run_dir: None, _leftovers: leftovers })
     }
 
     /// The gateway with room for the sessions of flows, one worker.
@@ -117,16 +131,24 @@ impl Subject {
             }
             Ok(found.map(drop).ok_or(status))
         })?;
+        // Not "permanent": control asks the kernel to keep its gateways alive, which makes such an entry an ordinary one that
+        // is probed, and the generator does not answer.
         for (interface, address, number) in
             [("inside", "172.16.0.2", 0), ("inside", "fd00::2", 0), ("outside", "172.16.1.2", 1)]
         {
             let mac = GENERATOR[number].map(|byte| format!("{byte:02x}")).join(":");
-            let words = ["ip", "neigh", "replace", address, "lladdr", &mac, "dev", interface, "nud", "permanent"];
+            let words = ["ip", "neigh", "replace", address, "lladdr", &mac, "dev", interface, "nud", "noarp"];
             run(&words)?;
         }
         // Nothing shares its core with the worker, as on a real machine.
         [&dataplane, &control].into_iter().try_for_each(|process| watch::move_others(process.id(), &site.others))?;
-        Ok(Self { processes: vec![control, dataplane], macs, duty: Duty::Translate, run_dir: Some(run_dir) })
+        Ok(Self {
+            processes: vec![control, dataplane],
+            macs,
+            duty: Duty::Translate,
+            run_dir: Some(run_dir),
+            _leftovers: None,
+        })
     }
 
     /// # Errors
