@@ -169,7 +169,8 @@ impl Suite<'_> {
         let forwarder = subject.forwarder().ok_or(IoError::Silent)?;
         let failed = |error| IoError::File { path: forwarder.clone(), error };
         // Where the kernel carries the packets, its threads take their part of the cores, and that belongs to it.
-        let watch = if kind.has_kernel() { Watch::default() } else { Watch::new(&forwarder).map_err(failed)? };
+        let watch =
+            if kind.has_kernel() { Watch::default() } else { Watch::new(&forwarder).map_err(failed)? };
         let number = 2 * self.links as u16;
         let eal = |index| self.eal.as_ref().map(|eal| (eal, index));
         let ports = [open(&links.generator[0], eal(number))?, open(&links.generator[1], eal(number + 1))?];
@@ -199,7 +200,8 @@ impl Suite<'_> {
                     let ours = gateway.generator.window(direction, sessions, plan.window, &gateway.watch)?;
                     gateway.subject.pause(true);
                     testpmd.subject.pause(false);
-                    let theirs = testpmd.generator.window(direction, sessions, plan.window, &testpmd.watch)?;
+                    let theirs =
+                        testpmd.generator.window(direction, sessions, plan.window, &testpmd.watch)?;
                     testpmd.subject.pause(true);
                     gateway.subject.pause(false);
                     pairs.extend(ours.zip(theirs).map(|(ours, theirs)| [ours, theirs]));

@@ -195,20 +195,27 @@ impl Io {
         let device = choose(&cores, arguments.core)?;
         let generator = match self.generator_core {
             Some(core) => find(&cores, core)?,
-            None => cores
-                .iter()
-                .copied()
-                .find(|&core| Some(core) != device)
-                .ok_or(io::error::IoError::OneCore)?,
+            None => {
+                cores.iter().copied().find(|&core| Some(core) != device).ok_or(io::error::IoError::OneCore)?
+            }
         };
         let failed = |error| Error::Directory { path: self.dir.clone(), error };
-        let directory = tempfile::Builder::new().prefix("sluice-io.").tempdir_in(&self.dir).map_err(failed)?;
+        let directory =
+            tempfile::Builder::new().prefix("sluice-io.").tempdir_in(&self.dir).map_err(failed)?;
         let quick = arguments.quick;
-        let kinds = match (self.ports.is_empty(), quick) {
+        let mut kinds = match (self.ports.is_empty(), quick) {
             (false, _) => self.ports.clone(),
             (true, true) => vec![Kind::Memif],
             (true, false) => Kind::ALL.to_vec(),
         };
+        // Rows of a kind are measured together.
+        if let Some(only) = &arguments.only {
+            let pattern = only.split('.').take(2).collect::<Vec<_>>().join(".");
+            kinds.retain(|kind| suite::fits(&pattern, &format!("io.{}", kind.name())));
+        }
+        if kinds.is_empty() {
+            return Err(Error::NoRow(arguments.only.clone().unwrap_or_default()));
+        }
         let core = device.map_or(0, |core| core.id);
         // Where there are only two cores the generator shares its own: it is the faster of the two.
         let spare = cores.iter().filter(|&&core| Some(core) != device && core != generator);

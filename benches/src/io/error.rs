@@ -81,6 +81,8 @@ pub enum IoError {
     #[error("the device under test sent a wrong frame: {0}")]
     Wrong(String),
     /// Somebody else had the cores.
-    #[error("other programs used the cores of generator and device so much that nothing can be said; try again when they rest")]
+    #[error(
+        "other programs used the cores of generator and device so much that nothing can be said; try again when they rest"
+    )]
     Busy,
 }

@@ -71,7 +71,8 @@ impl Subject {
     /// If it does not start.
     pub fn testpmd(site: &Site, devices: &[Device; 2]) -> Result<Self, IoError> {
         let core = site.core;
-        let mut words = vec!["dpdk-testpmd".to_owned(), format!("--lcores=0@{core},1@{core}"), "--no-pci".into()];
+        let mut words =
+            vec!["dpdk-testpmd".to_owned(), format!("--lcores=0@{core},1@{core}"), "--no-pci".into()];
         words.extend(["--no-telemetry".into(), "--iova-mode=va".into(), "-m".into(), MEMORY.to_string()]);
         let prefix = format!("sluice-bench-{}", std::process::id());
         words.push(format!("--file-prefix={prefix}"));
@@ -112,7 +113,8 @@ impl Subject {
         let at = run_dir.display().to_string();
         let memory = MEMORY.to_string();
         let pages = if hugepages() { "require" } else { "never" };
-        let words = [&program("sluice-dataplane"), "--run-dir", &at, "--memory", &memory, "--hugepages", pages];
+        let words =
+            [&program("sluice-dataplane"), "--run-dir", &at, "--memory", &memory, "--hugepages", pages];
         let mut dataplane = Process::spawn("sluice-dataplane", &words.map(String::from), &site.directory)?;
         let words = [&program("sluice-control"), "--run-dir", &at, "--config", &config.display().to_string()];
         let mut control = Process::spawn("sluice-control", &words.map(String::from), &site.directory)?;
@@ -141,7 +143,9 @@ impl Subject {
             run(&words)?;
         }
         // Nothing shares its core with the worker, as on a real machine.
-        [&dataplane, &control].into_iter().try_for_each(|process| watch::move_others(process.id(), &site.others))?;
+        [&dataplane, &control]
+            .into_iter()
+            .try_for_each(|process| watch::move_others(process.id(), &site.others))?;
         Ok(Self {
             processes: vec![control, dataplane],
             macs,
@@ -205,7 +209,10 @@ fn ready(status: &Value) -> Option<Vec<[u8; 6]>> {
     ["inside", "outside"].into_iter().map(mac).collect()
 }
 
-fn wait(name: &'static str, mut done: impl FnMut() -> Result<Result<(), String>, IoError>) -> Result<(), IoError> {
+fn wait(
+    name: &'static str,
+    mut done: impl FnMut() -> Result<Result<(), String>, IoError>,
+) -> Result<(), IoError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match done()? {

@@ -79,7 +79,8 @@ pub fn move_others(process: u32, cores: &[usize]) -> Result<(), IoError> {
     cores.iter().for_each(|&core| set.set(core));
     for thread in threads(process).into_iter().filter(|thread| !forwards(thread)) {
         let number = thread.file_name().and_then(|name| name.to_str()?.parse().ok()).and_then(Pid::from_raw);
-        sched_setaffinity(number, &set).map_err(|error| IoError::File { path: thread, error: error.into() })?;
+        sched_setaffinity(number, &set)
+            .map_err(|error| IoError::File { path: thread, error: error.into() })?;
     }
     Ok(())
 }
@@ -105,7 +106,9 @@ mod tests {
         let before = watch.waited();
         std::thread::sleep(Duration::from_millis(2));
         let since = watch.waited().since(before);
-        assert!(since.generator < Duration::from_secs(60) && before.since(watch.waited()) == Waited::default());
+        assert!(
+            since.generator < Duration::from_secs(60) && before.since(watch.waited()) == Waited::default()
+        );
         assert!(Watch::new(Path::new("/proc/none")).is_err());
         assert_eq!(Watch::default().waited(), Waited::default());
     }

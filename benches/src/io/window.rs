@@ -92,7 +92,15 @@ mod tests {
 
     #[test]
     fn slices_count_that_nobody_disturbed_before_in_or_after() {
-        let slices = [slice(1, 0), slice(10, 5), slice(100, 0), slice(1000, 900), slice(5, 0), slice(7, 0), slice(9, 0)];
+        let slices = [
+            slice(1, 0),
+            slice(10, 5),
+            slice(100, 0),
+            slice(1000, 900),
+            slice(5, 0),
+            slice(7, 0),
+            slice(9, 0),
+        ];
         let window = Window::of(&slices).unwrap();
         assert_eq!((window.received, window.slices, window.cut), (1 + 10 + 7, 7, 4));
         assert!((window.seconds - 0.0015).abs() < 1e-9);
