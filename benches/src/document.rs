@@ -1,5 +1,7 @@
 //! Results as a page of the documentation.
 
+mod io;
+
 use std::fmt::{self, Write as _};
 
 use crate::machine::Machine;
@@ -44,7 +46,9 @@ const SECTIONS: [Section; 12] = [
     Section {
         prefixes: &["io."],
         title: "With I/O",
-        text: "Through ports of DPDK, beside testpmd on the same ports.",
+        text: "Between software ports of DPDK, two processes on a core each. `testpmd --forward-mode=mac` on the same kind of ports, fed with \
+               the same frames by the same generator in turn with the gateway, is the bound. xdp and packet are veth pairs, where the kernel does \
+               most of the work of both.",
     },
     Section {
         prefixes: &["setup."],
@@ -103,7 +107,7 @@ const PEERS: [[&str; 6]; 5] = [
 
 /// What no run on a machine like this can say.
 const NOT_MEASURED: [&str; 5] = [
-    "10G line rate of 64-byte frames on one core: needs a NIC",
+    "10G and 100G line rate of 64-byte frames: needs a NIC",
     "RSS hash from the NIC, and its agreement with the worker that owns the subscriber: needs a NIC",
     "Cores: whether throughput grows linearly with workers: needs more than two cores",
     "VLAN and checksum offloads, multi-segment packets of a driver: need a NIC",
@@ -165,6 +169,8 @@ fn page(out: &mut String, report: &Report, picture: Option<&str>) -> fmt::Result
         }
         if rows.is_empty() {
             writeln!(out, "Not measured in this run.")?;
+        } else if matches!(section.prefixes, ["io."]) {
+            io::table(out, &rows)?;
         } else {
             table(out, &rows)?;
         }
@@ -321,7 +327,8 @@ mod tests {
             "| `engine.yardstick` | 50.0 (40.0–60.0) |",
             "| `engine.nat64.outbound.udp` | 100.0 2.50× |",
             "| `memory.nat64.own_binding` (bytes) | 120.0 |",
-            "## With I/O\n\nThrough ports of DPDK, beside testpmd on the same ports.\n\nNot measured in this run.",
+            "## With I/O\n\nBetween software ports",
+            "of both.\n\nNot measured in this run.",
             "\n## Not measured\n",
         ] {
             assert!(page.contains(wanted), "{wanted}\n{page}");

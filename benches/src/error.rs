@@ -103,6 +103,9 @@ pub enum Error {
     /// The routes of the worker's benchmark were refused.
     #[error(transparent)]
     Routes(#[from] sluice_dataplane::router::RouterError),
+    /// Generator and device under test.
+    #[error(transparent)]
+    Io(#[from] crate::io::error::IoError),
     /// The reader did not run.
     #[error(
         "cannot run {path}: {error}; build it (cargo build --release -p sluice-control) or name it with --sluice"

@@ -14,11 +14,12 @@
 //! | [`lookup`], [`rewrite`], [`checksum`], [`whole`] | parts of it alone, and all of it on packets that have to be read first |
 //! | [`setup`], [`port`], [`expiry`], [`memory`], [`handoff`], [`notices`] | everything that is not the packet of an established session |
 //! | [`gateway`], [`reader`], [`listing`] | what `sluice sessions` costs the worker beside it, and how fast it is |
+//! | [`io`] | the whole gateway with I/O, beside testpmd |
 //! | [`suite`], [`machine`] | which rows are measured, and on what |
 //! | [`report`], [`table`], [`document`], [`plot`] | results: files of JSON lines, and what is made of them |
 //!
 //! `cargo bench -p sluice-benches` runs the packet workloads under Criterion. `sluice-bench` measures all rows and prints them,
-//! `sluice-bench report` makes documents of results, and `sluice-bench sessions` is about [`listing`].
+//! `sluice-bench report` makes documents of results, `sluice-bench sessions` is about [`listing`], `sluice-bench io` about [`io`].
 #![deny(unsafe_code)]
 
 pub mod checksum;
@@ -31,6 +32,7 @@ pub mod frames;
 pub mod gateway;
 pub mod handoff;
 pub mod hardware;
+pub mod io;
 pub mod listing;
 pub mod lookup;
 pub mod machine;

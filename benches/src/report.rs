@@ -126,6 +126,8 @@ pub struct Row {
     pub interrupted: Option<f64>,
     /// Least of the yardstick with as many sessions.
     pub yardstick: Option<f64>,
+    /// What a reader has to know of this figure.
+    pub note: Option<String>,
 }
 
 /// A row as it is written: figures in cycles are called `cycles`, all others `value`.
@@ -150,6 +152,8 @@ struct Line {
     interrupted: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     yardstick: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     ratio: Option<f64>,
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
@@ -177,6 +181,7 @@ impl From<Row> for Line {
             runs: row.runs,
             interrupted: row.interrupted,
             yardstick: row.yardstick,
+            note: row.note,
         }
     }
 }
@@ -193,6 +198,7 @@ impl From<Line> for Row {
             runs: line.runs,
             interrupted: line.interrupted,
             yardstick: line.yardstick,
+            note: line.note,
         }
     }
 }
@@ -202,7 +208,7 @@ impl Row {
     pub fn new(bench: impl Into<String>, sessions: u32, unit: &str, runs: Vec<f64>) -> Self {
         let Spread { min, median, max, .. } = Spread::of(&runs);
         let (bench, unit) = (bench.into(), unit.to_owned());
-        Self { bench, sessions, unit, median, min, max, runs, interrupted: None, yardstick: None }
+        Self { bench, sessions, unit, median, min, max, runs, interrupted: None, yardstick: None, note: None }
     }
 
     /// A row of cycles a packet, or an operation.

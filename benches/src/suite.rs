@@ -73,7 +73,7 @@ fn enough_memory(sessions: u32) -> bool {
 }
 
 /// Whether a name begins as a pattern says.
-fn fits(pattern: &str, name: &str) -> bool {
+pub fn fits(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => name.starts_with(pattern),
         Some((first, rest)) => name.strip_prefix(first).is_some_and(|name| {

@@ -100,7 +100,8 @@ fn line(f: &mut fmt::Formatter<'_>, row: &Row, width: usize) -> fmt::Result {
         or_dash(compared.and(row.ratio()).map(|ratio| format!("{ratio:.2}"))),
         or_dash(compared.and(row.ratio_min()).map(|ratio| format!("{ratio:.2}"))),
         or_dash(row.interrupted.map(|share| format!("{:.2}%", share * 100.0))),
-    )
+    )?;
+    row.note.as_ref().map_or(Ok(()), |note| writeln!(f, "{:>8}  ({note})", ""))
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 # To build: the C library of the data plane, and what bindgen needs to read its headers.
 # shellcheck disable=SC2034
 PACKAGES_BUILD=(build-essential ca-certificates pkg-config libdpdk-dev dpdk libclang-dev)
+# To measure with I/O: testpmd, and what makes links.
+# shellcheck disable=SC2034
+PACKAGES_IO=(dpdk-dev iproute2 ethtool util-linux)
 # To make hosts and to see what happens on them.
 # shellcheck disable=SC2034
 PACKAGES_LAB=(iproute2 ethtool iperf3 unbound nginx-light curl traceroute iputils-ping bind9-dnsutils jq procps)

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use core_affinity::CoreId;
 use serde::Serialize;
+use sluice_benches::io::{self, links::Kind, subject};
 use sluice_benches::listing::{self, Plan};
 use sluice_benches::reader::Reader;
 use sluice_benches::suite::{self, Plan as Rows};
@@ -52,8 +53,39 @@ enum What {
     Sessions(Sessions),
     /// Measures whole workers between ports of memory, from Ethernet in to transmit
     Worker,
+    /// Measures the whole gateway with I/O, beside testpmd on the same kind of ports
+    #[command(after_help = "Needs root, dpdk-testpmd, and a network of its own:\n  \
+        unshare --net --mount sh -c 'mount -t sysfs sysfs /sys && target/release/sluice-bench io'")]
+    Io(Io),
     /// Makes documents of results
     Report(Documents),
+}
+
+#[derive(Args)]
+struct Io {
+    /// Flows, each with a session
+    #[arg(long, value_name = "N", default_value_t = SIZES[2], value_parser = clap::value_parser!(u32).range(1024..=1 << 22))]
+    sessions: u32,
+    /// Kinds of ports [default: all, quick: memif]
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind)]
+    ports: Vec<Kind>,
+    /// Windows of time of each row [default: 15, quick: 9]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..))]
+    windows: Option<u8>,
+    /// Length of a window in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..))]
+    window: u64,
+    /// Core of the generator [default: the first that is not the device's]
+    #[arg(long, value_name = "NUMBER")]
+    generator_core: Option<usize>,
+    /// Where files of the run are made: a tmpfs
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    dir: PathBuf,
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+    found.ok_or_else(|| "expected memif, xdp or packet".to_owned())
 }
 
 #[derive(Args)]
@@ -103,6 +135,7 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         Some(What::Report(documents)) => documents.make(),
         Some(What::Sessions(sessions)) => sessions.measure(arguments),
         Some(What::Worker) => measure(arguments, |plan| worker::measure(plan, say)),
+        Some(What::Io(io)) => io.measure(arguments),
         None => measure(arguments, |plan| suite::measure(plan, say)),
     }
 }
@@ -156,6 +189,58 @@ impl Sessions {
         let beside = || std::env::current_exe().ok().map(|program| program.with_file_name("sluice"));
         let program = self.sluice.clone().or_else(beside).unwrap_or_else(|| PathBuf::from("sluice"));
         Ok(Reader { program, core })
+    }
+}
+
+impl Io {
+    fn measure(&self, arguments: &Arguments) -> Result<(), Error> {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let device = choose(&cores, arguments.core)?;
+        let generator = match self.generator_core {
+            Some(core) => find(&cores, core)?,
+            None => {
+                cores.iter().copied().find(|&core| Some(core) != device).ok_or(io::error::IoError::OneCore)?
+            }
+        };
+        let failed = |error| Error::Directory { path: self.dir.clone(), error };
+        let directory =
+            tempfile::Builder::new().prefix("sluice-io.").tempdir_in(&self.dir).map_err(failed)?;
+        let quick = arguments.quick;
+        let mut kinds = match (self.ports.is_empty(), quick) {
+            (false, _) => self.ports.clone(),
+            (true, true) => vec![Kind::Memif],
+            (true, false) => Kind::ALL.to_vec(),
+        };
+        // Rows of a kind are measured together.
+        if let Some(only) = &arguments.only {
+            let pattern = only.split('.').take(2).collect::<Vec<_>>().join(".");
+            kinds.retain(|kind| suite::fits(&pattern, &format!("io.{}", kind.name())));
+        }
+        if kinds.is_empty() {
+            return Err(Error::NoRow(arguments.only.clone().unwrap_or_default()));
+        }
+        let core = device.map_or(0, |core| core.id);
+        // Where there are only two cores the generator shares its own: it is the faster of the two.
+        let spare = cores.iter().filter(|&&core| Some(core) != device && core != generator);
+        let spare: Vec<usize> = spare.map(|core| core.id).collect();
+        let others = if spare.is_empty() { vec![generator.id] } else { spare };
+        let plan = io::Plan {
+            quick,
+            kinds,
+            sessions: self.sessions,
+            windows: self.windows.map_or(if quick { 9 } else { 15 }, usize::from),
+            window: std::time::Duration::from_millis(self.window),
+            generator,
+            site: subject::Site {
+                directory: directory.path().to_owned(),
+                programs: subject::programs(),
+                core,
+                others,
+            },
+        };
+        let report = io::measure(&plan, say)?;
+        print(&report);
+        arguments.json.as_ref().map_or(Ok(()), |path| report.write(path))
     }
 }
 
