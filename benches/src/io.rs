@@ -103,12 +103,10 @@ struct Party<W> {
 /// [`Error::Io`].
 pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report, Error> {
     own_network()?;
-    // Ends with this program: nobody else's niceness is touched.
-    let _ = rustix::process::setsid();
+    go_first();
     let mut machine = Machine::before(Some(plan.site.core));
     let mut suite = Suite { plan, eal: None, links: 0, seen: Vec::new(), progress: &mut progress };
     for &kind in &plan.kinds {
-        go_first(!kind.has_kernel());
         match kind {
             Kind::Memif => suite.kind(kind, |end, _| connect(end))?,
             Kind::Xdp | Kind::Packet => {
@@ -204,6 +202,8 @@ impl Suite<'_> {
                         testpmd.generator.window(direction, sessions, plan.window, &testpmd.watch)?;
                     testpmd.subject.pause(true);
                     gateway.subject.pause(false);
+                    // A share of nothing is none.
+                    let theirs = theirs.filter(|window| window.received > 0);
                     pairs.extend(ours.zip(theirs).map(|(ours, theirs)| [ours, theirs]));
                     if pairs.len() == plan.windows {
                         break;
@@ -268,17 +268,18 @@ fn own_network() -> Result<(), IoError> {
 }
 
 /// Where the kernel shares cores out by session (`autogroup`), niceness says nothing to programs of other sessions: this one
-/// takes a session of its own, which may go before them. Busy loops that are preempted measure the neighbours. Whoever may not
-/// do that measures all the same, and more is left out.
-fn go_first(first: bool) {
-    let _ = std::fs::write("/proc/self/autogroup", if first { "-15" } else { "0" });
+/// takes a session of its own, which goes before them and ends with it. Busy loops that are preempted measure the neighbours.
+/// Whoever may not do that measures all the same, and more is left out.
+fn go_first() {
+    let _ = rustix::process::setsid();
+    let _ = std::fs::write("/proc/self/autogroup", "-15");
 }
 
 fn method(plan: &Plan) -> Method {
     let text = format!(
         "UDP packets of 64 bytes (84 over IPv6) in one direction, uniformly random over flows, offered as fast as the device takes \
          them; counted is what comes out of its other port, in windows of {} ms, gateway and testpmd in turn (the other is stopped), of which moments are left out, with memif, in which the thread \
-         that forwards or the generator had to wait for its core; with memif both also go before other programs. {}. The generator speaks memif itself, without DPDK, so that it is the \
+         that forwards or the generator had to wait for its core. Both go before other programs. {}. The generator speaks memif itself, without DPDK, so that it is the \
          faster side. On xdp and packet ports the kernel does its part of a hop (copies, softirq) on the core of the side that \
          sends, so a device pays for what it sends, and the generator for what the device receives; the generator's ports are of the \
          same kind. One frame in 64 is checked: addresses, ports, checksums. A share is the median of the gateway's \
