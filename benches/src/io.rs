@@ -39,7 +39,7 @@ use generator::Generator;
 use links::{End, Kind, Links};
 use memif::Memif;
 use rows::Seen;
-use subject::{Site, Subject};
+use subject::{Leftovers, Site, Subject};
 use watch::Watch;
 use wire::{DpdkWire, Wire};
 
@@ -82,6 +82,7 @@ struct Suite<'a> {
     plan: &'a Plan,
     /// Of the ports that are DPDK's.
     eal: Option<Eal>,
+    _leftovers: Leftovers,
     /// Links that were made so far.
     links: usize,
     seen: Vec<Seen>,
@@ -105,7 +106,14 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report, Er
     own_network()?;
     go_first();
     let mut machine = Machine::before(Some(plan.site.core));
-    let mut suite = Suite { plan, eal: None, links: 0, seen: Vec::new(), progress: &mut progress };
+    let mut suite = Suite {
+        plan,
+        eal: None,
+        _leftovers: Leftovers::of(&file_prefix()),
+        links: 0,
+        seen: Vec::new(),
+        progress: &mut progress,
+    };
     for &kind in &plan.kinds {
         match kind {
             Kind::Memif => suite.kind(kind, |end, _| connect(end))?,
@@ -255,10 +263,13 @@ impl Drop for Pinned {
     }
 }
 
+fn file_prefix() -> String {
+    format!("sluice-bench-generator-{}", std::process::id())
+}
+
 fn start_dpdk() -> Result<Eal, IoError> {
     let hugepages = if subject::hugepages() { Hugepages::Require } else { Hugepages::Never };
-    let file_prefix = format!("sluice-bench-generator-{}", std::process::id());
-    Ok(Eal::init(&EalArgs { file_prefix, hugepages, memory_mb: 1024, ..EalArgs::default() })?)
+    Ok(Eal::init(&EalArgs { file_prefix: file_prefix(), hugepages, memory_mb: 1024, ..EalArgs::default() })?)
 }
 
 /// Refuses to work in the machine's own network.

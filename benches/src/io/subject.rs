@@ -53,9 +53,17 @@ pub struct Subject {
     _leftovers: Option<Leftovers>,
 }
 
-/// Files that testpmd's EAL leaves behind.
+/// Files that an EAL leaves behind: testpmd's always, ours if a port of `net_af_xdp` was open, which never gives all of its
+/// buffers back.
 #[derive(Debug)]
-struct Leftovers(PathBuf);
+pub struct Leftovers(PathBuf);
+
+impl Leftovers {
+    /// Of the process with a file prefix.
+    pub fn of(prefix: &str) -> Self {
+        Self(Path::new("/run/dpdk").join(prefix))
+    }
+}
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
@@ -95,7 +103,7 @@ impl Subject {
             Ok(if log.contains("Port statistics") { Ok(()) } else { Err(tail(&log)) })
         })?;
         let macs = GENERATOR.map(|source| Macs { source, destination: NOBODY });
-        let leftovers = Some(Leftovers(Path::new("/run/dpdk").join(prefix)));
+        let leftovers = Some(Leftovers::of(&prefix));
         Ok(Self { processes: vec![testpmd], macs, duty: Duty::Pass, run_dir: None, _leftovers: leftovers })
     }
 
