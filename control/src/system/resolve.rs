@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rtnetlink::packet_core::NLM_F_CREATE;
 use rtnetlink::packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
+    NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -46,6 +46,9 @@ impl System {
     /// Whatever the kernel refuses, a link that is down for example.
     pub async fn resolve_neighbour(&self, interface: &str, address: IpAddr) -> Result<()> {
         let link = link::get(&self.netlink, interface).await?;
+        if self.is_static(&link, address).await {
+            return Ok(());
+        }
         let kept = self.kept().contains(&(link.index, address));
         self.use_neighbour(&link, address, kept).await
     }
@@ -60,6 +63,9 @@ impl System {
         for (interface, address) in neighbours {
             let kept = async {
                 let link = link::get(&self.netlink, interface).await?;
+                if self.is_static(&link, *address).await {
+                    return Ok(());
+                }
                 self.use_neighbour(&link, *address, true).await?;
                 // Kernels that do not know the flag accept the request and ignore it.
                 by_kernel &= self.is_managed(&link, *address).await?;
@@ -107,17 +113,33 @@ impl System {
     }
 
     async fn is_managed(&self, link: &Link, address: IpAddr) -> Result<bool> {
+        let found = self.entries(link, address).await?;
+        Ok(found.iter().flat_map(|found| &found.attributes).any(|attribute| {
+            matches!(attribute, NeighbourAttribute::ExtFlags(flags) if flags.contains(NeighbourExtFlags::Managed))
+        }))
+    }
+
+    /// Whether the operator has said who the neighbour is. Such an entry needs no keeping, and would not survive it: the request
+    /// makes an ordinary one of it, which fails if nobody answers. No entry is none of the operator's.
+    async fn is_static(&self, link: &Link, address: IpAddr) -> bool {
+        let found = self.entries(link, address).await.unwrap_or_default();
+        found
+            .iter()
+            .any(|found| matches!(found.header.state, NeighbourState::Permanent | NeighbourState::Noarp))
+    }
+
+    /// What the kernel has of a neighbour. An error if it has nothing.
+    async fn entries(&self, link: &Link, address: IpAddr) -> Result<Vec<NeighbourMessage>> {
         let mut message = request(link.index, address, false);
         message.header.flags = NeighbourFlags::empty();
         let asked = format!("look up the neighbour {address}");
         let answers =
             self.netlink.fetch(&asked, &link.name, RouteNetlinkMessage::GetNeighbour(message)).await?;
-        Ok(answers.iter().any(|answer| match answer {
-            RouteNetlinkMessage::NewNeighbour(found) => found.attributes.iter().any(|attribute| {
-                matches!(attribute, NeighbourAttribute::ExtFlags(flags) if flags.contains(NeighbourExtFlags::Managed))
-            }),
-            _ => false,
-        }))
+        let found = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewNeighbour(found) => Some(found),
+            _ => None,
+        });
+        Ok(found.collect())
     }
 
     /// Takes the managed flag away. The neighbour or its interface may be gone, which is as good.

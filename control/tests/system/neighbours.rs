@@ -182,6 +182,24 @@ fn kept_neighbours_are_asked_again_by_the_kernel() {
 }
 
 #[test]
+fn a_neighbour_that_the_operator_named_stays_as_it_is() {
+    in_namespace(|system| async move {
+        let _twin = twin(&system).await;
+        let _dataplane = Frames::of_tap("outside");
+        for state in ["permanent", "noarp"] {
+            run(&format!("ip neigh replace {NEIGHBOUR} lladdr 02:00:00:00:00:09 dev outside nud {state}"));
+            let gateway = ("outside".to_owned(), IpAddr::V4(NEIGHBOUR));
+            system.keep_alive(std::slice::from_ref(&gateway)).await.unwrap();
+            system.resolve_neighbour("outside", gateway.1).await.unwrap();
+            let shown = run(&format!("ip neigh show to {NEIGHBOUR} nud {state}"));
+            assert!(shown.contains("02:00:00:00:00:09") && !shown.contains("managed"), "{state}: {shown}");
+            system.keep_alive(&[]).await.unwrap();
+            assert!(run(&format!("ip neigh show to {NEIGHBOUR} nud {state}")).contains("02:00:00:00:00:09"));
+        }
+    });
+}
+
+#[test]
 fn limits_of_the_machine_are_none_of_a_namespace() {
     in_namespace(|system| async move { system.set_gc_thresh().unwrap() });
 }
