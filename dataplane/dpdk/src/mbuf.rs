@@ -25,20 +25,20 @@ pub struct Mbuf(NonNull<sys::rte_mbuf>);
 unsafe impl Send for Mbuf {}
 
 impl Mbuf {
-    #[inline]
+    #[inline(always)]
     fn raw(&self) -> &sys::rte_mbuf {
         // SAFETY: a live mbuf, by the contract of `from_raw`; nobody else writes it.
         unsafe { self.0.as_ref() }
     }
 
-    #[inline]
+    #[inline(always)]
     fn raw_mut(&mut self) -> &mut sys::rte_mbuf {
         // SAFETY: a live mbuf with one owner, borrowed exclusively.
         unsafe { self.0.as_mut() }
     }
 
     /// The buffer from its first byte to its last.
-    #[inline]
+    #[inline(always)]
     fn buffer_mut(&mut self) -> &mut [u8] {
         let raw = self.raw();
         // SAFETY: `buf_addr` and `buf_len` are DPDK's and never written here; the memory was mapped zeroed, so every byte
@@ -47,7 +47,7 @@ impl Mbuf {
     }
 
     /// The packet's bytes.
-    #[inline]
+    #[inline(always)]
     pub fn data(&self) -> &[u8] {
         let raw = self.raw();
         // SAFETY: data lies within the buffer: drivers and `set_bounds` keep data_off + data_len <= buf_len.
@@ -90,14 +90,14 @@ impl Mbuf {
 
     /// The packet as a frame over the whole buffer. Bounds that change in it are not the mbuf's until
     /// [`Mbuf::set_bounds`]; [`Mbuf::with_frame`] does both.
-    #[inline]
+    #[inline(always)]
     pub fn frame(&mut self) -> Frame<'_> {
         let (start, len) = (self.headroom(), self.len());
         Frame::new(self.buffer_mut(), start, len)
     }
 
     /// Runs `f` on the frame and takes over its bounds.
-    #[inline]
+    #[inline(always)]
     pub fn with_frame<R>(&mut self, f: impl FnOnce(&mut Frame<'_>) -> R) -> R {
         let mut frame = self.frame();
         let result = f(&mut frame);
@@ -110,7 +110,7 @@ impl Mbuf {
     ///
     /// # Panics
     /// If that is not inside the buffer.
-    #[inline]
+    #[inline(always)]
     pub fn set_bounds(&mut self, start: usize, len: usize) {
         let raw = self.raw_mut();
         assert!(start <= usize::from(raw.buf_len) && len <= usize::from(raw.buf_len) - start);

@@ -180,7 +180,7 @@ impl Session {
     }
 
     /// The fixed fields, as the owner sees them. Meaningless unless the record is live.
-    #[inline]
+    #[inline(always)]
     pub fn fixed(&self) -> Fixed {
         let (w0, w3, w4, w7) = (self.word(0), self.word(3), self.word(4), self.word(7));
         Fixed {

@@ -516,27 +516,29 @@ impl Rewriter<'_> {
     #[inline(always)]
     fn rewrite<const LINK: usize>(&mut self, mbuf: &mut Mbuf, link: impl Fn(u16) -> [u8; LINK]) -> bool {
         let (plain, fixed) = (&self.lane.plain, self.fixed);
-        match self.lane.way {
+        // No closures here: the compiler would not inline them, and what is in registers would go through memory.
+        let mut frame = mbuf.frame();
+        let done = match self.lane.way {
             Way::SixToFour => {
                 let identification = self.leases.next(fixed.external, fixed.remote, plain.protocol);
-                let (to, link) = (outside(fixed), link(ethernet::IPV4));
-                mbuf.with_frame(|frame| plain_six_to_four(frame, plain, &link, &to, identification))
+                plain_six_to_four(&mut frame, plain, &link(ethernet::IPV4), &outside(fixed), identification)
             }
-            Way::FourToFour => {
-                let (to, link) = (outside(fixed), link(ethernet::IPV4));
-                mbuf.with_frame(|frame| plain_four_to_four(frame, plain, &link, &to))
-            }
+            Way::FourToFour => plain_four_to_four(&mut frame, plain, &link(ethernet::IPV4), &outside(fixed)),
             Way::Inbound if inside_family(fixed) == Family::V4 => {
-                let (to, link) = (inside(fixed, fixed.remote, fixed.inside as u32), link(ethernet::IPV4));
-                mbuf.with_frame(|frame| plain_four_to_four(frame, plain, &link, &to))
+                let to = inside(fixed, fixed.remote, fixed.inside as u32);
+                plain_four_to_four(&mut frame, plain, &link(ethernet::IPV4), &to)
             }
-            Way::Inbound => {
-                let Some(prefix) = self.setup.nat.prefix64(fixed.prefix64) else { return false };
-                let to = inside(fixed, prefix.embed(fixed.remote), fixed.inside);
-                let link = link(ethernet::IPV6);
-                mbuf.with_frame(|frame| plain_four_to_six(frame, plain, &link, &to))
-            }
-        }
+            Way::Inbound => match self.setup.nat.prefix64(fixed.prefix64) {
+                Some(prefix) => {
+                    let to = inside(fixed, prefix.embed(fixed.remote), fixed.inside);
+                    plain_four_to_six(&mut frame, plain, &link(ethernet::IPV6), &to)
+                }
+                None => false,
+            },
+        };
+        let (start, len) = (frame.start(), frame.len());
+        mbuf.set_bounds(start, len);
+        done
     }
 }
 

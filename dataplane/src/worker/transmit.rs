@@ -29,7 +29,7 @@ impl Outbox {
         self.queue
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, mbuf: Mbuf, interface: u16, counters: &WorkerCounters) {
         if self.pending.is_full() {
             self.flush(counters);
@@ -40,6 +40,7 @@ impl Outbox {
     }
 
     /// Sends what is pending; what the queue does not take is dropped by name, for a worker waits for nobody.
+    #[inline(never)]
     fn flush(&mut self, counters: &WorkerCounters) {
         let offered = self.pending.len();
         let sent = self.queue.tx(&mut self.pending);
