@@ -39,6 +39,11 @@ impl Picks {
         Self { picks: [None; BATCH], next: BATCH }
     }
 
+    /// Forgets what was picked and not taken: blocks or configuration are no longer what they were.
+    pub(crate) fn forget(&mut self) {
+        self.next = BATCH;
+    }
+
     /// The port picked for a tuple. Picks before it are forgotten: their tuples turned out to need none.
     pub(crate) fn take(&mut self, tuple: &OutboundTuple) -> Option<(u32, u16)> {
         while let Some(pick) = self.picks.get(self.next) {

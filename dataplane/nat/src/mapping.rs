@@ -322,6 +322,7 @@ impl Tables {
     /// Releases blocks that are empty and rested.
     pub(crate) fn release_blocks(&mut self, now: Tick, budget: &mut usize, events: &mut impl Events) {
         while let Some(block) = self.blocks.next_rested(now, budget) {
+            self.picks.forget();
             let at = *self.blocks.get(block);
             self.unlink(at.subscriber, block, at.next);
             let subscriber = *self.subscribers.get(at.subscriber);

@@ -10,6 +10,7 @@ impl Tables {
     /// Takes a new configuration over: static bindings at once, sessions when they are next looked at.
     //= conformance MAP-10, N64-ICMP-12, N44-29
     pub(crate) fn set_config(&mut self, before: Option<&Config>, config: &Config) {
+        self.picks.forget();
         let worker = self.worker.0;
         let has = |config: &Config, made: &Static| {
             config.static_at(made.protocol, made.external, made.external_port) == Some(made)
