@@ -1,9 +1,9 @@
 //! The express lane: packets of established flows, from a queue to an outbox in a few loops over the burst.
 //!
 //! Nearly all packets are plain ones (see [`sluice_packet::plain`]) of a session that exists, to a next hop that is known and
-//! takes them. Their burst goes through five loops, each of which asks for the memory of the next: read the headers and hash;
-//! scan the bucket; compare with the session; decide on the way; translate. What is known of a packet stands in a lane, which
-//! is written once and never moved.
+//! takes them. Their burst goes through four loops, each of which asks for the memory of the next: read the headers and hash,
+//! and a few packets behind scan the bucket; compare with the session; decide on the way; translate. What is known of a packet
+//! stands in a lane, which is written once and never moved.
 //!
 //! Nothing is decided differently here than in the general stages, and nothing is decided twice: a packet that is not quite
 //! what the lane is for stays as it came, and the general stages see it as if it had just arrived. They take it after the

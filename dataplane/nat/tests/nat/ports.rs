@@ -214,3 +214,19 @@ fn seventy_thousand_inside_ports_on_one_address_are_refused_or_unique() {
     assert!(ports.len() > 60_000 && ports.len() <= 64_512);
     assert!(ports.len() < 64_512 || refused > 0);
 }
+
+#[test]
+fn a_port_picked_ahead_is_forgotten_with_its_block() {
+    let mut bench = Bench::new(&spec());
+    bench.out(out64(Udp, H, 100, S, 53), 0).expect("the first takes a block");
+    let later = [200, 201].map(|port| out64(Udp, H, port, S, 53));
+    bench.engine.prepare_outbound(&later, bench.now);
+    bench.heard();
+    for _ in 0..20 {
+        bench.pass(60.0);
+    }
+    assert!(bench.heard().iter().any(|event| matches!(event, Event::BlockReleased { .. })));
+    bench.out(later[0], 0).expect("room");
+    let heard = bench.heard();
+    assert!(heard.iter().any(|event| matches!(event, Event::BlockAllocated { .. })), "{heard:?}");
+}
