@@ -96,11 +96,11 @@ impl Tables {
             };
             self.blocks.prefetch(block);
         }
-        for &(subscriber, binding) in &guesses[..tuples.len()] {
+        for (tuple, &(subscriber, binding)) in tuples.iter().zip(&guesses) {
             if let (Some(subscriber), None) = (subscriber, binding) {
                 let block = self.subscribers.get(subscriber).first_block;
                 if block != blocks::NONE {
-                    self.blocks.prefetch_ports(&self.shared, block);
+                    self.blocks.prefetch_ports(&self.shared, block, tuple.protocol);
                 }
             }
         }

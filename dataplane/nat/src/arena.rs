@@ -21,11 +21,12 @@ impl sealed::Zeroed for Bucket {}
 impl sealed::Zeroed for AtomicU8 {}
 impl sealed::Zeroed for AtomicU32 {}
 impl sealed::Zeroed for AtomicU64 {}
+impl<T: sealed::Zeroed, const N: usize> sealed::Zeroed for [T; N] {}
 
 /// An array of zeroes. `vec![]` would write each of them; this asks the system for pages that are zero already.
 pub(crate) fn zeroed<T: sealed::Zeroed>(len: usize) -> Box<[T]> {
     let memory = Box::<[T]>::new_zeroed_slice(len);
-    // SAFETY: `Zeroed` is sealed in this module and implemented only for integers, for which zero bytes are a value.
+    // SAFETY: `Zeroed` is sealed in this module and implemented only for integers and arrays of them, for which zero bytes are a value.
     unsafe { memory.assume_init() }
 }
 

@@ -1,7 +1,7 @@
 //! The port blocks of one worker: whose they are, how full they are, and when they may go back to the pool.
 
 use crate::hash::Rng;
-use crate::ports::{CLEAN_INTERVAL, Ports, Window};
+use crate::ports::{CLEAN_INTERVAL, Window};
 use crate::shared::Shared;
 use crate::slab::Slab;
 use crate::types::{Protocol, TICKS_PER_SECOND, Tick};
@@ -67,7 +67,9 @@ impl Block {
         }
         self.cleaned = now;
         let all = !self.is_resting(now);
-        Ports::of(&shared.ports, self.slot).clean(self.first, self.last, now, self.hold, all);
+        for protocol in [Protocol::Icmp, Protocol::Udp] {
+            shared.ports.of(self.slot, protocol).clean(self.first, self.last, now, self.hold, all);
+        }
         if all {
             self.rests = None;
         }
@@ -106,11 +108,11 @@ impl Blocks {
         self.slab.prefetch(block);
     }
 
-    /// Asks for the port bitmaps of a block: one line of each of its runs, as far as is worth while.
+    /// Asks for the port bitmaps of a block, as far as is worth while.
     #[inline]
-    pub(crate) fn prefetch_ports(&self, shared: &Shared, block: u32) {
+    pub(crate) fn prefetch_ports(&self, shared: &Shared, block: u32, protocol: Protocol) {
         let at = self.slab.get(block);
-        Ports::of(&shared.ports, at.slot).prefetch(at.first, at.last);
+        shared.ports.of(at.slot, protocol).prefetch(at.first, at.last);
     }
 
     pub(crate) fn get(&self, block: u32) -> &Block {
@@ -155,24 +157,24 @@ impl Blocks {
             return None;
         }
         at.clean(shared, now, TICKS_PER_SECOND);
-        Ports::of(&shared.ports, at.slot).pick(protocol, window, rng)
+        shared.ports.of(at.slot, protocol).pick(window, rng)
     }
 
     /// Whether a port of a block can be taken.
     pub(crate) fn is_free(&self, shared: &Shared, block: u32, protocol: Protocol, port: u16) -> bool {
-        Ports::of(&shared.ports, self.slab.get(block).slot).is_free(protocol, port)
+        shared.ports.of(self.slab.get(block).slot, protocol).is_free(port)
     }
 
     /// Takes a port for a binding.
     pub(crate) fn take(&mut self, shared: &Shared, block: u32, protocol: Protocol, port: u16) {
         let at = self.slab.get_mut(block);
         at.used[protocol.index()] += 1;
-        Ports::of(&shared.ports, at.slot).take(protocol, port);
+        shared.ports.of(at.slot, protocol).take(port);
     }
 
     /// Marks a port as never to be given out while the block lasts: a static binding has it.
     pub(crate) fn withhold(&self, shared: &Shared, block: u32, protocol: Protocol, port: u16) {
-        Ports::of(&shared.ports, self.slab.get(block).slot).take(protocol, port);
+        shared.ports.of(self.slab.get(block).slot, protocol).take(port);
     }
 
     /// Takes the port of a binding back. `rests` is false only for a port that never served a session.
@@ -187,12 +189,13 @@ impl Blocks {
     ) {
         let at = self.slab.get_mut(block);
         at.used[protocol.index()] -= 1;
+        //= conformance PORT-11
         let rests = rests && protocol != Protocol::Tcp && at.hold > 0;
         if rests {
             at.clean(shared, now, CLEAN_INTERVAL);
             at.rests = Some(now.after(at.hold + 1));
         }
-        Ports::of(&shared.ports, at.slot).give_back(protocol, port, now, rests);
+        shared.ports.of(at.slot, protocol).give_back(port, now, rests);
         self.settle(block);
     }
 
@@ -251,7 +254,9 @@ impl Blocks {
     /// Gives a block back to the pool. The caller has unlinked it from its subscriber.
     pub(crate) fn release(&mut self, shared: &Shared, block: u32) {
         let at = *self.slab.get(block);
-        Ports::of(&shared.ports, at.slot).clear(at.first, at.last);
+        for protocol in Protocol::ALL {
+            shared.ports.of(at.slot, protocol).clear(at.first, at.last);
+        }
         shared.release_block(at.slot, at.number, at.shift);
         self.slab.remove(block);
     }

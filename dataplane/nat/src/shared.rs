@@ -14,7 +14,7 @@ use crate::arena::zeroed;
 use crate::config::{Config, Pool};
 use crate::error::ConfigError;
 use crate::hash::{HashSeed, Rng};
-use crate::ports;
+use crate::ports::PortTable;
 use crate::record::Session;
 use crate::toeplitz::{KEY_BYTES, Toeplitz};
 use crate::types::{Kind, KindRealm, Protocol, WorkerId};
@@ -79,13 +79,12 @@ pub struct Shared {
     claimed: Box<[AtomicU32]>,
     /// Owner of each unit, [`UNITS`] a slot.
     owners: Box<[AtomicU8]>,
-    /// See [`ports`].
-    pub(crate) ports: Box<[AtomicU64]>,
+    pub(crate) ports: PortTable,
 }
 
 impl Shared {
-    /// Tables for a region of free session records. Memory is reserved here and touched when used: for each address 340 KiB
-    /// of address space, of which blocks in use touch 2.6 bytes a port.
+    /// Tables for a region of free session records. Memory is reserved here and touched when used: for each address 480 KiB
+    /// of address space, of which blocks in use touch a quarter of a byte a port and protocol, and ports that rest one byte.
     pub fn new(sessions: &'static [Session], geometry: Geometry) -> Arc<Self> {
         let geometry = Geometry {
             workers: geometry.workers.clamp(1, WorkerId::MAX as u8),
@@ -105,7 +104,7 @@ impl Shared {
             identities: zeroed(addresses),
             claimed: zeroed(addresses),
             owners: zeroed(addresses * UNITS),
-            ports: zeroed(addresses * ports::WORDS_PER_SLOT),
+            ports: PortTable::new(addresses),
         })
     }
 
