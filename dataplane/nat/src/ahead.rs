@@ -5,7 +5,7 @@
 //! picked ahead is taken only if it is still free when its turn comes.
 
 use crate::arena::prefetch;
-use crate::bindings::{ExternalKey, InsideKey};
+use crate::binding::{ExternalKey, InsideKey};
 use crate::blocks;
 use crate::config::Config;
 use crate::key::{InboundTuple, OutboundTuple};
@@ -90,7 +90,10 @@ impl Tables {
         }
         for &(subscriber, binding) in &guesses[..tuples.len()] {
             let block = match (binding, subscriber) {
-                (Some(binding), _) => self.bindings.get(binding).home,
+                (Some(binding), _) => {
+                    self.bindings.prefetch_ends(binding);
+                    self.bindings.home(binding)
+                }
                 (None, Some(subscriber)) => self.subscribers.get(subscriber).first_block,
                 (None, None) => blocks::NONE,
             };
@@ -108,8 +111,8 @@ impl Tables {
         for (n, (tuple, (subscriber, binding))) in tuples.iter().zip(guesses).enumerate() {
             let (external, port) = match (binding, subscriber) {
                 (Some(binding), _) => {
-                    let made = self.bindings.get(binding);
-                    (made.external, made.external_port)
+                    let ends = self.bindings.get(binding).ends;
+                    (ends.external, ends.external_port)
                 }
                 (None, Some(subscriber)) => {
                     let Some((block, port)) = self.pick_ahead(config, tuple, subscriber, now) else {
@@ -157,18 +160,16 @@ impl Tables {
             let hot = record.hot();
             record.is_live() && now.since(hot.last_seen) >= self.lifetimes.of(hot.timer_class)
         };
-        let binding = |number: &u32| self.record(*number).word(7) as u32;
         for number in due.iter().filter(over) {
             let record: &Session = self.record(*number);
             self.outbound.prefetch(self.outbound.place(OutboundTuple::hash_of(record, &self.seed)));
             self.inbound.prefetch(self.inbound.place(InboundTuple::hash_of(record, &self.seed)));
-            self.bindings.prefetch(binding(number));
+            self.bindings.prefetch(record.binding());
         }
         for number in due.iter().filter(over) {
-            let number = binding(number);
-            let binding = self.bindings.get(number);
+            let binding = self.bindings.of_session(*number);
             if binding.sessions == 1 && !binding.is_static() {
-                self.bindings.prefetch_indexes(number);
+                self.bindings.prefetch_indexes(&binding);
                 self.blocks.prefetch(binding.home);
             }
         }

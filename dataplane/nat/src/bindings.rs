@@ -1,133 +1,59 @@
-//! The bindings (BIB) of one worker: inside address and port to external address and port, per protocol and pool.
+//! The bindings (BIB) of one worker.
+//!
+//! Most bindings have one session, whose record says already what is bound to what. So a binding does not repeat it: it
+//! keeps the number of one of its sessions, and its ends are read from that record. When that session closes and others
+//! stay, which of them nobody knows without a list, the ends are copied to a table of their own; those of static
+//! bindings, which may have no session, are there from the start. That table has room for all, so that closing never
+//! fails; its memory is touched only as far as it is used.
+//!
+//! A dynamic binding enters the table after its first session was made in its record, and leaves before the record of its
+//! last one is deleted: its ends can be read at any moment.
 
+use crate::arena::prefetch;
+use crate::binding::{Binding, Ends, ExternalKey, InsideKey, STATIC};
 use crate::hash::HashSeed;
 use crate::index::Index;
+use crate::record::Session;
 use crate::slab::Slab;
-use crate::types::{KindRealm, Protocol};
 
-/// Pool of a binding that the operator made.
-pub(crate) const STATIC: u16 = u16::MAX;
-
-/// A binding, 40 bytes.
+/// What is kept of a binding besides its ends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Binding {
-    inside: InsideKey,
-    pub(crate) external: u32,
-    /// Its port block; of a static binding, its subscriber.
-    pub(crate) home: u32,
-    pub(crate) sessions: u32,
-    pub(crate) external_port: u16,
-    /// Prefix of the first session: what sessions from outside are made with (ADDR-18).
-    pub(crate) prefix64: u8,
-    /// No longer found: it waits for its last session.
-    pub(crate) retired: bool,
+struct Entry {
+    /// Number of a record, or of kept ends.
+    ends: u32,
+    home: u32,
+    sessions: u32,
+    pool: u16,
+    prefix64: u8,
+    /// [`RETIRED`], [`KEPT`].
+    flags: u8,
 }
 
-const _: () = assert!(size_of::<Binding>() == 40);
+const _: () = assert!(size_of::<Entry>() == 16);
 
-/// The inside of a binding, in the words that it is hashed by and compared with: the address, and in the last word port u16,
-/// pool u16, kind and realm u8, protocol u8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct InsideKey([u64; 3]);
-
-/// The outside of a binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ExternalKey {
-    pub(crate) protocol: Protocol,
-    pub(crate) external: u32,
-    pub(crate) external_port: u16,
-}
-
-impl InsideKey {
-    /// Of an inside address and port in a pool.
-    #[inline(always)]
-    pub(crate) const fn new(
-        kind_realm: KindRealm,
-        protocol: Protocol,
-        (inside, inside_port): (u128, u16),
-        pool: u16,
-    ) -> Self {
-        let rest =
-            inside_port as u64 | (pool as u64) << 16 | (kind_realm.0 as u64) << 32 | (protocol as u64) << 40;
-        Self([(inside >> 64) as u64, inside as u64, rest])
-    }
-
-    #[inline(always)]
-    fn hash(&self, seed: &HashSeed) -> u64 {
-        seed.of_four(self.0[0], self.0[1], self.0[2], 0)
-    }
-}
-
-impl ExternalKey {
-    #[inline(always)]
-    fn hash(&self, seed: &HashSeed) -> u64 {
-        let port = u64::from(self.external_port) | (self.protocol as u64) << 16;
-        seed.of_two(u64::from(self.external) | port << 32, 0)
-    }
-}
-
-impl Binding {
-    pub(crate) fn new(inside: &InsideKey, external: &ExternalKey, home: u32) -> Self {
-        Self {
-            inside: *inside,
-            external: external.external,
-            home,
-            sessions: 0,
-            external_port: external.external_port,
-            prefix64: 0,
-            retired: false,
-        }
-    }
-
-    pub(crate) fn inside(&self) -> u128 {
-        u128::from(self.inside.0[0]) << 64 | u128::from(self.inside.0[1])
-    }
-
-    pub(crate) fn inside_port(&self) -> u16 {
-        self.inside.0[2] as u16
-    }
-
-    /// Id of the pool, or [`STATIC`].
-    pub(crate) fn pool(&self) -> u16 {
-        (self.inside.0[2] >> 16) as u16
-    }
-
-    pub(crate) fn kind_realm(&self) -> KindRealm {
-        KindRealm((self.inside.0[2] >> 32) as u8)
-    }
-
-    pub(crate) fn protocol(&self) -> Protocol {
-        Protocol::from_number((self.inside.0[2] >> 40) as u8).unwrap_or(Protocol::Udp)
-    }
-
-    pub(crate) fn is_static(&self) -> bool {
-        self.pool() == STATIC
-    }
-
-    #[inline(always)]
-    fn inside_key(&self) -> &InsideKey {
-        &self.inside
-    }
-
-    #[inline(always)]
-    pub(crate) fn external_key(&self) -> ExternalKey {
-        ExternalKey { protocol: self.protocol(), external: self.external, external_port: self.external_port }
-    }
-}
+/// It is no longer in the indexes.
+const RETIRED: u8 = 1;
+/// Its ends stand in the table of kept ends.
+const KEPT: u8 = 2;
 
 /// The table with its two indexes.
 #[derive(Debug)]
 pub(crate) struct Bindings {
-    slab: Slab<Binding>,
+    sessions: &'static [Session],
+    entries: Slab<Entry>,
+    kept: Slab<Ends>,
     by_inside: Index,
     by_external: Index,
     seed: HashSeed,
 }
 
 impl Bindings {
-    pub(crate) fn new(capacity: u32, seed: HashSeed) -> Self {
+    /// Room for `capacity` bindings of these sessions.
+    pub(crate) fn new(sessions: &'static [Session], capacity: u32, seed: HashSeed) -> Self {
         Self {
-            slab: Slab::new(capacity),
+            sessions,
+            entries: Slab::new(capacity),
+            kept: Slab::new(capacity),
             by_inside: Index::new(capacity),
             by_external: Index::new(capacity),
             seed,
@@ -135,39 +61,90 @@ impl Bindings {
     }
 
     pub(crate) fn len(&self) -> u32 {
-        self.slab.len()
+        self.entries.len()
     }
 
     pub(crate) fn capacity(&self) -> u32 {
-        self.slab.capacity()
+        self.entries.capacity()
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.slab.is_full()
+    /// The number that the binding made next will have; `None` if the table is full.
+    pub(crate) fn next(&self) -> Option<u32> {
+        self.entries.next()
     }
 
+    #[inline(always)]
+    fn ends(&self, entry: &Entry) -> Ends {
+        if entry.flags & KEPT != 0 {
+            *self.kept.get(entry.ends)
+        } else {
+            Ends::of(&self.sessions[entry.ends as usize])
+        }
+    }
+
+    #[inline(always)]
+    fn inside_key(&self, entry: &Entry) -> InsideKey {
+        if entry.flags & KEPT != 0 {
+            self.kept.get(entry.ends).inside_key(entry.pool)
+        } else {
+            InsideKey::of(&self.sessions[entry.ends as usize], entry.pool)
+        }
+    }
+
+    #[inline(always)]
+    fn read(&self, number: u32, ends: impl FnOnce(&Entry) -> Ends) -> Binding {
+        let entry = self.entries.get(number);
+        Binding {
+            number,
+            ends: ends(entry),
+            home: entry.home,
+            sessions: entry.sessions,
+            pool: entry.pool,
+            prefix64: entry.prefix64,
+            retired: entry.flags & RETIRED != 0,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self, number: u32) -> Binding {
+        self.read(number, |entry| self.ends(entry))
+    }
+
+    /// The binding of a live session, whose record is at hand: no other is looked at.
+    #[inline(always)]
+    pub(crate) fn of_session(&self, record: u32) -> Binding {
+        let session = &self.sessions[record as usize];
+        self.read(session.binding(), |_| Ends::of(session))
+    }
+
+    /// Port block of a binding, or subscriber.
     #[inline]
-    pub(crate) fn get(&self, binding: u32) -> &Binding {
-        self.slab.get(binding)
-    }
-
-    #[inline]
-    pub(crate) fn get_mut(&mut self, binding: u32) -> &mut Binding {
-        self.slab.get_mut(binding)
+    pub(crate) fn home(&self, number: u32) -> u32 {
+        self.entries.get(number).home
     }
 
     /// Asks for the memory of a binding.
     #[inline]
-    pub(crate) fn prefetch(&self, binding: u32) {
-        self.slab.prefetch(binding);
+    pub(crate) fn prefetch(&self, number: u32) {
+        self.entries.prefetch(number);
+    }
+
+    /// Asks for the memory of a binding's ends.
+    #[inline]
+    pub(crate) fn prefetch_ends(&self, number: u32) {
+        let entry = self.entries.get(number);
+        if entry.flags & KEPT != 0 {
+            self.kept.prefetch(entry.ends);
+        } else {
+            prefetch(&self.sessions[entry.ends as usize]);
+        }
     }
 
     /// Asks for the index lines of a binding.
     #[inline]
-    pub(crate) fn prefetch_indexes(&self, binding: u32) {
-        let binding = self.get(binding);
-        self.prefetch_inside(binding.inside_key());
-        self.prefetch_external(&binding.external_key());
+    pub(crate) fn prefetch_indexes(&self, binding: &Binding) {
+        self.prefetch_inside(&binding.ends.inside_key(binding.pool));
+        self.prefetch_external(&binding.ends.external_key());
     }
 
     /// Asks for the index line of an inside key.
@@ -182,7 +159,7 @@ impl Bindings {
         let place = self.by_inside.place(key.hash(&self.seed));
         let slots = self.by_inside.candidates(place);
         let number = (slots != 0).then(|| self.by_inside.at(place, slots.trailing_zeros()))?;
-        self.slab.prefetch(number);
+        self.entries.prefetch(number);
         Some(number)
     }
 
@@ -193,46 +170,111 @@ impl Bindings {
     }
 
     pub(crate) fn by_inside(&self, key: &InsideKey) -> Option<u32> {
-        self.by_inside
-            .find(self.by_inside.place(key.hash(&self.seed)), |number| *self.get(number).inside_key() == *key)
+        self.by_inside.find(self.by_inside.place(key.hash(&self.seed)), |number| {
+            self.inside_key(self.entries.get(number)) == *key
+        })
     }
 
     pub(crate) fn by_external(&self, key: &ExternalKey) -> Option<u32> {
         self.by_external.find(self.by_external.place(key.hash(&self.seed)), |number| {
-            self.get(number).external_key() == *key
+            self.ends(self.entries.get(number)).external_key() == *key
         })
     }
 
-    /// Enters a binding. `None` if there is no room; then nothing has changed.
-    pub(crate) fn add(&mut self, binding: Binding) -> Option<u32> {
-        let inside = self.by_inside.place(binding.inside_key().hash(&self.seed));
-        let external = self.by_external.place(binding.external_key().hash(&self.seed));
-        let number = self.slab.insert(binding)?;
+    /// Enters a dynamic binding with its first session, which was just made. False if there is no room; then nothing has
+    /// changed.
+    pub(crate) fn add(&mut self, binding: &Binding, record: u32) -> bool {
+        let Binding { home, pool, prefix64, .. } = *binding;
+        let entry = Entry { ends: record, home, sessions: 1, pool, prefix64, flags: 0 };
+        let number = self.enter(entry, &binding.ends);
+        debug_assert!(number.is_none_or(|number| number == binding.number));
+        number.is_some()
+    }
+
+    /// Enters a static binding of a subscriber. False if there is no room; then nothing has changed.
+    pub(crate) fn add_static(&mut self, ends: &Ends, subscriber: u32, prefix64: u8) -> bool {
+        let Some(kept) = self.kept.insert(*ends) else { return false };
+        let entry = Entry { ends: kept, home: subscriber, sessions: 0, pool: STATIC, prefix64, flags: KEPT };
+        let entered = self.enter(entry, ends).is_some();
+        if !entered {
+            self.kept.remove(kept);
+        }
+        entered
+    }
+
+    fn enter(&mut self, entry: Entry, ends: &Ends) -> Option<u32> {
+        let inside = self.by_inside.place(ends.inside_key(entry.pool).hash(&self.seed));
+        let external = self.by_external.place(ends.external_key().hash(&self.seed));
+        let number = self.entries.insert(entry)?;
         if self.by_inside.insert(inside, number) {
             if self.by_external.insert(external, number) {
                 return Some(number);
             }
             self.by_inside.remove(inside, number);
         }
-        self.slab.remove(number);
+        self.entries.remove(number);
         None
+    }
+
+    /// One more session of a binding.
+    pub(crate) fn opened(&mut self, number: u32) {
+        self.entries.get_mut(number).sessions += 1;
+    }
+
+    /// A session is about to end, and with the last one its binding, unless that is static and not retired. Returns what the
+    /// binding is without it.
+    pub(crate) fn closed(&mut self, record: u32) -> Binding {
+        let mut binding = self.of_session(record);
+        binding.sessions -= 1;
+        if binding.is_over() {
+            self.withdraw(&binding);
+            self.remove(binding.number);
+            return binding;
+        }
+        let entry = self.entries.get_mut(binding.number);
+        entry.sessions -= 1;
+        if entry.flags & KEPT == 0 && entry.ends == record {
+            let Some(kept) = self.kept.insert(binding.ends) else {
+                unreachable!("there is room for the ends of every binding")
+            };
+            (entry.ends, entry.flags) = (kept, entry.flags | KEPT);
+        }
+        binding
+    }
+
+    /// Sessions from outside come under this prefix from now on.
+    pub(crate) fn set_prefix64(&mut self, number: u32, prefix64: u8) {
+        self.entries.get_mut(number).prefix64 = prefix64;
     }
 
     /// Takes a binding out of the indexes: no packet finds it any more. Its sessions keep it in the table.
     pub(crate) fn retire(&mut self, number: u32) {
-        let binding = self.slab.get_mut(number);
-        if binding.retired {
-            return;
-        }
-        binding.retired = true;
-        let binding = *binding;
-        self.by_inside.remove(self.by_inside.place(binding.inside_key().hash(&self.seed)), number);
-        self.by_external.remove(self.by_external.place(binding.external_key().hash(&self.seed)), number);
+        let binding = self.get(number);
+        self.withdraw(&binding);
     }
 
-    /// Deletes a binding.
+    /// As [`Bindings::retire`], of a binding whose ends are at hand.
+    fn withdraw(&mut self, binding: &Binding) {
+        let entry = self.entries.get_mut(binding.number);
+        if entry.flags & RETIRED != 0 {
+            return;
+        }
+        entry.flags |= RETIRED;
+        let inside = self.by_inside.place(binding.ends.inside_key(binding.pool).hash(&self.seed));
+        self.by_inside.remove(inside, binding.number);
+        let external = self.by_external.place(binding.ends.external_key().hash(&self.seed));
+        self.by_external.remove(external, binding.number);
+    }
+
+    /// Deletes a binding that is in no index any more.
     pub(crate) fn remove(&mut self, number: u32) {
-        self.retire(number);
-        self.slab.remove(number);
+        let entry = self.entries.get(number);
+        if entry.flags & KEPT != 0 {
+            self.kept.remove(entry.ends);
+        }
+        self.entries.remove(number);
     }
 }
+
+#[cfg(test)]
+mod tests;

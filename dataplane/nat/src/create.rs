@@ -3,7 +3,7 @@
 use sluice_packet::{DropReason, is_global_v4};
 
 use crate::arena::prefetch;
-use crate::bindings::{Binding, ExternalKey, InsideKey, STATIC};
+use crate::binding::{Binding, ExternalKey, InsideKey, STATIC};
 use crate::config::{Config, Rule};
 use crate::engine::Flow;
 use crate::event::Events;
@@ -49,7 +49,8 @@ impl Tables {
         if is_tcp && segment != Segment::Syn {
             //= conformance N64-TCP-08, N64-TCP-09, N64-TCP-44
             let binding = service.binding.ok_or(DropReason::TcpNoSession)?;
-            let fixed = self.fixed(config, binding, (tuple.prefix64, service.rule.id), remote);
+            let fixed =
+                self.fixed(config, &self.bindings.get(binding), (tuple.prefix64, service.rule.id), remote);
             return Ok(Flow { session: SessionIndex::NONE, fixed });
         }
         let made = self.open_outbound(config, tuple, service, now, events);
@@ -73,7 +74,7 @@ impl Tables {
         events: &mut impl Events,
     ) -> Result<Flow, (DropReason, Option<u32>)> {
         let subscriber = match service.binding {
-            Some(binding) => self.subscriber_of(self.bindings.get(binding)),
+            Some(binding) => self.subscriber_of(&self.bindings.get(binding)),
             None => {
                 let prefix = config.subscriber(tuple.kind_realm, tuple.inside);
                 let rate = config.limits.new_sessions_per_second;
@@ -87,15 +88,15 @@ impl Tables {
         self.admit(config, subscriber, Direction::Outbound, now).map_err(with)?;
         let number = self.take_record().map_err(with)?;
         let binding = match service.binding {
-            Some(binding) => {
+            Some(number) => {
+                let binding = self.bindings.get(number);
                 // Its first prefix may have been taken out of the configuration: strangers come under this one then.
-                let made = self.bindings.get_mut(binding);
-                if config.prefix64(made.prefix64).is_none() {
-                    made.prefix64 = tuple.prefix64;
+                if config.prefix64(binding.prefix64).is_none() {
+                    self.bindings.set_prefix64(number, tuple.prefix64);
                 }
                 Ok(binding)
             }
-            None => self.bind(config, service.rule, subscriber, tuple, now, events),
+            None => self.allot(config, service.rule, subscriber, tuple, now, events),
         };
         let binding = match binding {
             Ok(binding) => binding,
@@ -105,7 +106,7 @@ impl Tables {
             }
         };
         let opening = Opening {
-            binding,
+            binding: &binding,
             subscriber,
             rule: service.rule.id,
             prefix64: tuple.prefix64,
@@ -115,12 +116,17 @@ impl Tables {
             filtering: service.rule.filtering[tuple.protocol.index()],
         };
         match self.open(config, number, &opening, now) {
-            Ok(fixed) => Ok(Flow { session: SessionIndex(number), fixed }),
+            Ok(fixed) => {
+                if !binding.is_made() {
+                    events.event(binding.ends.created());
+                }
+                Ok(Flow { session: SessionIndex(number), fixed })
+            }
             Err(reason) => {
                 self.give_back_record(number);
                 //= conformance MAP-14
-                if service.binding.is_none() {
-                    self.unbind(binding, now, false, events);
+                if !binding.is_made() {
+                    self.give_port_back(&binding, now, false);
                 }
                 Err(with(reason))
             }
@@ -138,7 +144,7 @@ impl Tables {
         let key = |pool| InsideKey::new(tuple.kind_realm, tuple.protocol, inside, pool);
         let fixed = if self.statics == 0 { None } else { self.bindings.by_inside(&key(STATIC)) };
         if let Some(binding) = fixed {
-            let rule = static_rule(config, self.bindings.get(binding)).ok_or(DropReason::NoRule)?;
+            let rule = static_rule(config, &self.bindings.get(binding)).ok_or(DropReason::NoRule)?;
             check_remote(config, rule, tuple.prefix64, tuple.remote)?;
             return Ok(Service { rule, binding: Some(binding) });
         }
@@ -149,7 +155,7 @@ impl Tables {
         let pool = config.pools[usize::from(rule.pool)].id;
         let mut binding = self.bindings.by_inside(&key(pool));
         if let Some(number) = binding
-            && !self.fits(config, self.bindings.get(number))
+            && !self.fits(config, &self.bindings.get(number))
         {
             // Its address left the pool; the sessions follow when they are looked at.
             self.bindings.retire(number);
@@ -159,13 +165,15 @@ impl Tables {
     }
 
     /// Whether a dynamic binding could be made under the current configuration.
+    #[inline(always)]
     pub(crate) fn fits(&self, config: &Config, binding: &Binding) -> bool {
         let block = self.blocks.get(binding.home);
-        let Some((pool, slot)) = config.locate(binding.external) else { return false };
-        pool.id == binding.pool()
+        let ends = &binding.ends;
+        let Some((pool, slot)) = config.locate(ends.external) else { return false };
+        pool.id == binding.pool
             && slot == block.slot
-            && (pool.port_min..=pool.port_max).contains(&binding.external_port)
-            && config.static_at(binding.protocol(), binding.external, binding.external_port).is_none()
+            && (pool.port_min..=pool.port_max).contains(&ends.external_port)
+            && config.static_at(ends.protocol, ends.external, ends.external_port).is_none()
     }
 
     /// The rule that serves a session of a binding with a remote address, if its binding still stands.
@@ -180,11 +188,11 @@ impl Tables {
             return None;
         }
         if binding.is_static() {
-            let v6 = binding.kind_realm().kind() == Some(Kind::Nat64);
+            let v6 = binding.ends.kind_realm.kind() == Some(Kind::Nat64);
             return static_rule(config, binding).filter(|_| !v6 || config.prefix64(prefix64).is_some());
         }
-        let rule = config.rule(binding.kind_realm(), prefix64, binding.inside(), remote, None)?;
-        (config.pools[usize::from(rule.pool)].id == binding.pool() && self.fits(config, binding))
+        let rule = config.rule(binding.ends.kind_realm, prefix64, binding.ends.inside, remote, None)?;
+        (config.pools[usize::from(rule.pool)].id == binding.pool && self.fits(config, binding))
             .then_some(rule)
     }
 
@@ -257,8 +265,7 @@ impl Tables {
             external: tuple.external,
             external_port: tuple.external_port,
         };
-        let number = self.bindings.by_external(&key).ok_or(unknown)?;
-        let binding = *self.bindings.get(number);
+        let binding = self.bindings.get(self.bindings.by_external(&key).ok_or(unknown)?);
         if let Some(flow) = self.under_other_prefix(config, &binding, tuple, tcp_flags, now)? {
             return Ok(flow);
         }
@@ -269,7 +276,7 @@ impl Tables {
             //= conformance N64-UDP-10, N64-ICMP-08, MAP-07
             Filtering::EndpointIndependent => true,
             //= conformance N64-UDP-11, N64-ICMP-07, N64-TCP-06, MAP-08
-            Filtering::AddressDependent => self.permissions.allows(number, tuple.remote),
+            Filtering::AddressDependent => self.permissions.allows(binding.number, tuple.remote),
             //= conformance MAP-09
             // A session to that address and port would have been found.
             Filtering::AddressAndPortDependent => false,
@@ -281,12 +288,12 @@ impl Tables {
         if is_tcp && segment != Segment::Syn {
             //= conformance N64-TCP-08
             let to = (tuple.remote, tuple.remote_port);
-            let fixed = self.fixed(config, number, (binding.prefix64, rule.id), to);
+            let fixed = self.fixed(config, &binding, (binding.prefix64, rule.id), to);
             return Ok(Flow { session: SessionIndex::NONE, fixed });
         }
         let subscriber = self.subscriber_of(&binding);
         let opening = Opening {
-            binding: number,
+            binding: &binding,
             subscriber,
             rule: rule.id,
             prefix64: binding.prefix64,
@@ -297,13 +304,18 @@ impl Tables {
         };
         let made = self.open_inbound(config, &opening, now);
         if let Err(reason) = made {
-            let inside = (binding.kind_realm(), binding.inside());
+            let inside = (binding.ends.kind_realm, binding.ends.inside);
             self.report(reason, inside, Some(subscriber), now, events);
         }
         made
     }
 
-    fn open_inbound(&mut self, config: &Config, opening: &Opening, now: Tick) -> Result<Flow, DropReason> {
+    fn open_inbound(
+        &mut self,
+        config: &Config,
+        opening: &Opening<'_>,
+        now: Tick,
+    ) -> Result<Flow, DropReason> {
         self.admit(config, opening.subscriber, Direction::Inbound, now)?;
         let number = self.take_record()?;
         match self.open(config, number, opening, now) {
@@ -324,15 +336,15 @@ impl Tables {
         tcp_flags: u8,
         now: Tick,
     ) -> Result<Option<Flow>, DropReason> {
-        if config.prefixes.len() < 2 || binding.kind_realm().kind() != Some(Kind::Nat64) {
+        if config.prefixes.len() < 2 || binding.ends.kind_realm.kind() != Some(Kind::Nat64) {
             return Ok(None);
         }
         for entry in &config.prefixes {
             let outbound = OutboundTuple {
-                kind_realm: binding.kind_realm(),
-                protocol: binding.protocol(),
-                inside: binding.inside(),
-                inside_port: binding.inside_port(),
+                kind_realm: binding.ends.kind_realm,
+                protocol: binding.ends.protocol,
+                inside: binding.ends.inside,
+                inside_port: binding.ends.inside_port,
                 remote: tuple.remote,
                 remote_port: tuple.remote_port,
                 prefix64: entry.id,
@@ -352,7 +364,8 @@ impl Tables {
 
 /// The rule of a static binding.
 fn static_rule<'a>(config: &'a Config, binding: &Binding) -> Option<&'a Rule> {
-    let made = config.static_at(binding.protocol(), binding.external, binding.external_port)?;
+    let ends = &binding.ends;
+    let made = config.static_at(ends.protocol, ends.external, ends.external_port)?;
     config.rule_by_id(made.rule)
 }
 

@@ -102,7 +102,7 @@ impl Tables {
         }
         //= conformance MAP-16
         let fixed = record.fixed();
-        let binding = *self.bindings.get(fixed.binding);
+        let binding = self.bindings.of_session(number);
         let Some(rule) = self.rule_of(config, &binding, fixed.prefix64, fixed.remote) else { return false };
         let hot = record.hot();
         if check_remote(config, rule, fixed.prefix64, fixed.remote).is_err() {
@@ -113,7 +113,7 @@ impl Tables {
             return false;
         }
         // The rule may filter by address since this session was made.
-        if rule.filtering[binding.protocol().index()] == Filtering::AddressDependent
+        if rule.filtering[binding.ends.protocol.index()] == Filtering::AddressDependent
             && hot.flags & PERMIT == 0
             && self.permissions.add(fixed.binding, fixed.remote)
         {

@@ -7,12 +7,13 @@
 //! | [`shared`], `toeplitz`, `ports` | what workers share: owners of extents and blocks, port bitmaps, the worker of a subscriber |
 //! | [`engine`] | what a worker calls; `tables` is the state behind it |
 //! | `create`, `mapping`, `statics`, `expire`, `ahead` | new sessions, bindings and their ports, the end of sessions, and the memory for them |
-//! | `index`, `records`, `wheel`, `slab`, `bindings`, `blocks`, `subscribers`, `permissions` | one table each |
+//! | `index`, `records`, `wheel`, `slab`, `bindings` (of `binding`), `blocks`, `subscribers`, `permissions` | one table each |
 //! | [`tcp`] | the TCP machine and the timers |
 #![deny(unsafe_code)]
 
 mod ahead;
 mod arena;
+mod binding;
 mod bindings;
 mod blocks;
 mod compile;

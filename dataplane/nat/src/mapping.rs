@@ -2,7 +2,7 @@
 
 use sluice_packet::DropReason;
 
-use crate::bindings::{Binding, ExternalKey, InsideKey};
+use crate::binding::{Binding, Ends};
 use crate::blocks::{self, NewBlock};
 use crate::config::{Config, Pool, Rule};
 use crate::event::{Event, Events};
@@ -28,8 +28,8 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Tables {
-    /// Makes a binding.
-    pub(crate) fn bind(
+    /// A binding to be made: its port is taken, and it will be in the table with its first session.
+    pub(crate) fn allot(
         &mut self,
         config: &Config,
         rule: &Rule,
@@ -37,10 +37,8 @@ impl Tables {
         tuple: &OutboundTuple,
         now: Tick,
         events: &mut impl Events,
-    ) -> Result<u32, DropReason> {
-        if self.bindings.is_full() {
-            return Err(DropReason::BindingTableFull);
-        }
+    ) -> Result<Binding, DropReason> {
+        let number = self.bindings.next().ok_or(DropReason::BindingTableFull)?;
         let pool = &config.pools[usize::from(rule.pool)];
         let wanted = Wanted::new(pool, subscriber, tuple.protocol, tuple.inside_port);
         let picked = self.picks.take(tuple).filter(|&(block, port)| self.still_fits(&wanted, block, port));
@@ -48,64 +46,33 @@ impl Tables {
             Some(picked) => picked,
             None => self.find_port(config, &wanted, now, events)?,
         };
-        let external = ExternalKey {
-            protocol: tuple.protocol,
+        let ends = Ends {
+            inside: tuple.inside,
             external: self.blocks.get(block).address,
+            inside_port: tuple.inside_port,
             external_port: port,
+            kind_realm: tuple.kind_realm,
+            protocol: tuple.protocol,
         };
         // Both lines are far away and known only now; what follows until they are needed covers part of the way.
-        self.bindings.prefetch_external(&external);
+        self.bindings.prefetch_external(&ends.external_key());
         let reply = InboundTuple {
             protocol: tuple.protocol,
-            external: external.external,
+            external: ends.external,
             external_port: port,
             remote: tuple.remote,
             remote_port: tuple.remote_port,
         };
         self.inbound.prefetch(self.inbound.place(reply.hash(&self.seed)));
         self.blocks.take(&self.shared, block, tuple.protocol, port);
-        let inside = (tuple.inside, tuple.inside_port);
-        let inside = InsideKey::new(tuple.kind_realm, tuple.protocol, inside, pool.id);
-        let mut binding = Binding::new(&inside, &external, block);
-        binding.prefix64 = tuple.prefix64;
-        let Some(number) = self.bindings.add(binding) else {
-            self.blocks.give_back(&self.shared, block, tuple.protocol, port, now, false);
-            return Err(DropReason::BindingTableFull);
-        };
-        events.event(Event::BindingCreated {
-            kind_realm: tuple.kind_realm,
-            protocol: tuple.protocol,
-            inside: tuple.inside,
-            inside_port: tuple.inside_port,
-            external: external.external,
-            external_port: port,
-        });
-        Ok(number)
+        let (pool, prefix64) = (pool.id, tuple.prefix64);
+        Ok(Binding { number, ends, home: block, sessions: 0, pool, prefix64, retired: false })
     }
 
-    /// Deletes a binding without sessions. Its port rests if it ever served one.
-    pub(crate) fn unbind(&mut self, number: u32, now: Tick, rests: bool, events: &mut impl Events) {
-        let binding = *self.bindings.get(number);
-        self.bindings.remove(number);
-        if binding.is_static() {
-            return;
-        }
-        self.blocks.give_back(
-            &self.shared,
-            binding.home,
-            binding.protocol(),
-            binding.external_port,
-            now,
-            rests,
-        );
-        events.event(Event::BindingDeleted {
-            kind_realm: binding.kind_realm(),
-            protocol: binding.protocol(),
-            inside: binding.inside(),
-            inside_port: binding.inside_port(),
-            external: binding.external,
-            external_port: binding.external_port,
-        });
+    /// Gives the port of a binding back that is over, or was not made. It rests if it ever served a session.
+    pub(crate) fn give_port_back(&mut self, binding: &Binding, now: Tick, rests: bool) {
+        let Ends { protocol, external_port, .. } = binding.ends;
+        self.blocks.give_back(&self.shared, binding.home, protocol, external_port, now, rests);
     }
 
     /// A port: of the subscriber's own blocks, else of a new block; in the preferred range, else in any.

@@ -179,6 +179,12 @@ impl Session {
         word & 1 == 0 && word >> 32 != 0
     }
 
+    /// Binding of a live session.
+    #[inline(always)]
+    pub(crate) fn binding(&self) -> u32 {
+        self.word(7) as u32
+    }
+
     /// The fixed fields, as the owner sees them. Meaningless unless the record is live.
     #[inline(always)]
     pub fn fixed(&self) -> Fixed {

@@ -31,6 +31,12 @@ impl<T> Slab<T> {
         self.len() >= self.capacity
     }
 
+    /// The position of the item stored next; `None` if the table is full.
+    pub(crate) fn next(&self) -> Option<u32> {
+        let fresh = self.items.len() as u32;
+        self.free.last().copied().or_else(|| (fresh < self.capacity).then_some(fresh))
+    }
+
     /// Stores an item; `None` if the table is full. Never allocates: both vectors have their final capacity.
     pub(crate) fn insert(&mut self, item: T) -> Option<u32> {
         if let Some(position) = self.free.pop() {

@@ -1,6 +1,6 @@
 //! Static bindings: made by the operator, owned by the worker of their subscriber, kept until the operator removes them.
 
-use crate::bindings::{Binding, ExternalKey, InsideKey, STATIC};
+use crate::binding::{Ends, ExternalKey};
 use crate::config::{Config, Static};
 use crate::tables::Tables;
 use crate::tcp::Lifetimes;
@@ -38,25 +38,25 @@ impl Tables {
     }
 
     fn add_static(&mut self, config: &Config, made: &Static) {
-        let external = ExternalKey {
-            protocol: made.protocol,
+        let ends = Ends {
+            inside: made.inside,
             external: made.external,
+            inside_port: made.inside_port,
             external_port: made.external_port,
+            kind_realm: made.kind_realm,
+            protocol: made.protocol,
         };
-        if let Some(dynamic) = self.bindings.by_external(&external) {
+        if let Some(dynamic) = self.bindings.by_external(&ends.external_key()) {
             // The operator's wish goes first; the sessions of the dynamic one go when they are looked at.
             self.bindings.retire(dynamic);
         }
-        let inside = InsideKey::new(made.kind_realm, made.protocol, (made.inside, made.inside_port), STATIC);
         let prefix = config.subscriber(made.kind_realm, made.inside);
         let rate = config.limits.new_sessions_per_second;
         let Some(subscriber) = self.subscribers.find_or_add(made.kind_realm, prefix, rate, self.now) else {
             self.statics_failed += 1;
             return;
         };
-        let mut binding = Binding::new(&inside, &external, subscriber);
-        binding.prefix64 = made.prefix64;
-        if self.bindings.add(binding).is_none() {
+        if !self.bindings.add_static(&ends, subscriber, made.prefix64) {
             self.statics_failed += 1;
             self.subscribers.drop_if_idle(subscriber);
             return;
@@ -72,14 +72,13 @@ impl Tables {
             external_port: made.external_port,
         };
         let Some(number) = self.bindings.by_external(&external) else { return };
-        let binding = *self.bindings.get(number);
+        let binding = self.bindings.get(number);
         if !binding.is_static() {
             return;
         }
+        self.bindings.retire(number);
         if binding.sessions == 0 {
             self.bindings.remove(number);
-        } else {
-            self.bindings.retire(number);
         }
         self.statics -= 1;
         self.subscribers.get_mut(binding.home).statics -= 1;

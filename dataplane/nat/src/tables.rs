@@ -5,7 +5,8 @@ use std::sync::Arc;
 use sluice_packet::{Delta, DropReason};
 
 use crate::ahead::Picks;
-use crate::bindings::{Binding, Bindings};
+use crate::binding::Binding;
+use crate::bindings::Bindings;
 use crate::blocks::Blocks;
 use crate::config::Config;
 use crate::event::{Event, Events};
@@ -72,8 +73,9 @@ pub(crate) struct Tables {
 
 /// What a session to be made looks like.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Opening {
-    pub(crate) binding: u32,
+pub(crate) struct Opening<'a> {
+    /// Its binding, which is made with it if there is none yet.
+    pub(crate) binding: &'a Binding,
     pub(crate) subscriber: u32,
     pub(crate) rule: u16,
     pub(crate) prefix64: u8,
@@ -105,7 +107,7 @@ impl Tables {
             inbound: Index::new(entries),
             wheel: Wheel::new(),
             records: Records::new(&shared, worker),
-            bindings: Bindings::new(room, seed),
+            bindings: Bindings::new(sessions, room, seed),
             permissions: Permissions::new(entries, seed),
             subscribers: Subscribers::new(room.min(MAX_SUBSCRIBERS), seed),
             blocks: Blocks::new(blocks),
@@ -196,23 +198,23 @@ impl Tables {
     pub(crate) fn fixed(
         &self,
         config: &Config,
-        number: u32,
+        binding: &Binding,
         (prefix64, rule): (u8, u16),
         (remote, remote_port): (u32, u16),
     ) -> Fixed {
-        let binding = self.bindings.get(number);
+        let ends = &binding.ends;
         let mut fixed = Fixed {
-            kind_realm: binding.kind_realm(),
-            protocol: binding.protocol() as u8,
-            inside_port: binding.inside_port(),
-            inside: binding.inside(),
+            kind_realm: ends.kind_realm,
+            protocol: ends.protocol as u8,
+            inside_port: ends.inside_port,
+            inside: ends.inside,
             remote,
-            external: binding.external,
+            external: ends.external,
             remote_port,
-            external_port: binding.external_port,
+            external_port: ends.external_port,
             delta: 0,
             rule,
-            binding: number,
+            binding: binding.number,
             owner: self.worker.0,
             prefix64,
         };
@@ -220,21 +222,21 @@ impl Tables {
         fixed
     }
 
-    /// Makes a session in a record that was taken for it. On failure nothing has changed.
+    /// Makes a session in a record that was taken for it, and its binding if it is the first. On failure nothing has changed.
     pub(crate) fn open(
         &mut self,
         config: &Config,
         number: u32,
-        opening: &Opening,
+        opening: &Opening<'_>,
         now: Tick,
     ) -> Result<Fixed, DropReason> {
         let to = (opening.remote, opening.remote_port);
-        let fixed = self.fixed(config, opening.binding, (opening.prefix64, opening.rule), to);
-        let protocol = self.bindings.get(opening.binding).protocol();
-        let (state, class) = tcp::initial(protocol, opening.direction);
+        let binding = opening.binding;
+        let fixed = self.fixed(config, binding, (opening.prefix64, opening.rule), to);
+        let (state, class) = tcp::initial(binding.ends.protocol, opening.direction);
         let mut flags = if opening.direction == Direction::Inbound { FROM_OUTSIDE } else { 0 };
         if opening.filtering == Filtering::AddressDependent {
-            if !self.permissions.add(opening.binding, opening.remote) {
+            if !self.permissions.add(binding.number, opening.remote) {
                 return Err(DropReason::SessionTableFull);
             }
             flags |= PERMIT;
@@ -242,26 +244,38 @@ impl Tables {
         let record = self.record(number);
         let hot = Hot { last_seen: now, tcp_state: state as u8, timer_class: class as u8, flags };
         record.create(&fixed, hot, Route { rule_generation: self.generation, ..Route::default() });
-        if !self.enter(number) {
+        if let Err(reason) = self.enter(number, binding) {
             if flags & PERMIT != 0 {
-                self.permissions.remove(opening.binding, opening.remote);
+                self.permissions.remove(binding.number, opening.remote);
             }
             record.delete();
-            return Err(DropReason::SessionTableFull);
+            return Err(reason);
         }
         let class = class as u8;
         let ticks = self.lifetimes.look_in(class, self.lifetimes.of(class));
         self.wheel.file(self.records.links(), number, now, ticks);
         self.live += 1;
-        self.bindings.get_mut(opening.binding).sessions += 1;
         let subscriber = self.subscribers.get_mut(opening.subscriber);
         subscriber.sessions += 1;
         subscriber.opened(opening.direction);
         Ok(fixed)
     }
 
-    /// Enters a record into both indexes.
-    fn enter(&mut self, number: u32) -> bool {
+    /// Enters a record that was just made: into its binding, and into both indexes.
+    fn enter(&mut self, number: u32, binding: &Binding) -> Result<(), DropReason> {
+        if binding.is_made() {
+            self.bindings.opened(binding.number);
+        } else if !self.bindings.add(binding, number) {
+            return Err(DropReason::BindingTableFull);
+        }
+        if !self.enter_indexes(number) {
+            self.bindings.closed(number);
+            return Err(DropReason::SessionTableFull);
+        }
+        Ok(())
+    }
+
+    fn enter_indexes(&mut self, number: u32) -> bool {
         let record = self.record(number);
         let outbound = self.outbound.place(OutboundTuple::hash_of(record, &self.seed));
         if !self.outbound.insert(outbound, number) {
@@ -302,16 +316,15 @@ impl Tables {
         if record.hot().flags & PERMIT != 0 {
             self.permissions.remove(fixed.binding, fixed.remote);
         }
+        //= conformance N64-UDP-08, N64-TCP-38, N64-ICMP-11
+        let binding = self.bindings.closed(number);
         record.delete();
         self.live -= 1;
-        let binding = self.bindings.get_mut(fixed.binding);
-        binding.sessions -= 1;
-        let binding = *binding;
         let subscriber = self.subscriber_of(&binding);
         self.subscribers.get_mut(subscriber).sessions -= 1;
-        //= conformance N64-UDP-08, N64-TCP-38, N64-ICMP-11
-        if binding.sessions == 0 && (!binding.is_static() || binding.retired) {
-            self.unbind(fixed.binding, now, true, events);
+        if binding.is_over() && !binding.is_static() {
+            self.give_port_back(&binding, now, true);
+            events.event(binding.ends.deleted());
         }
         self.subscribers.drop_if_idle(subscriber);
     }

@@ -148,6 +148,54 @@ fn replies_come_under_the_prefix_that_the_session_was_made_with() {
 }
 
 #[test]
+fn a_binding_outlives_the_session_that_made_it() {
+    //= conformance MAP-01, MAP-07
+    for (make, inside) in [(out64 as fn(_, _, _, _, _) -> _, H), (out44, HOST)] {
+        for closes_last in [1, 2, 3] {
+            let mut bench = Bench::new(&spec());
+            let tuple = |remote| make(Udp, inside, 5000, remote, 53);
+            let first = bench.out_flow(tuple(S), 0).expect("made");
+            let second = bench.out_flow(tuple(S2), 0).expect("made");
+            let external = (first.fixed.external, first.fixed.external_port);
+            bench.heard();
+            bench.engine.delete(first.session, bench.now, &mut bench.events);
+            // Until its record is free again, and somebody else's.
+            for _ in 0..2 {
+                bench.pass(200.0);
+                assert_eq!(bench.out_flow(tuple(S2), 0).expect("known"), second);
+            }
+            let other = bench.out_flow(make(Udp, inside + 1, 6000, S, 53), 0).expect("made");
+            assert_eq!(other.session, first.session);
+            let third = bench.out_flow(tuple(S + 1), 0).expect("made");
+            let stranger = bench.inn_flow(back(&first.fixed, S2 + 9, 7), 0).expect("allowed");
+            for made in [&third, &stranger] {
+                assert_eq!((made.fixed.external, made.fixed.external_port), external);
+                assert_eq!((made.fixed.inside, made.fixed.inside_port), (inside, 5000));
+            }
+            assert_eq!((bench.engine.stats().sessions, bench.engine.stats().bindings), (4, 2));
+            bench.heard();
+            let mut open = [second, third, stranger];
+            open.rotate_left(closes_last);
+            for (n, flow) in open.iter().enumerate() {
+                assert_eq!(bench.heard(), [], "{n}");
+                bench.engine.delete(flow.session, bench.now, &mut bench.events);
+            }
+            let deleted = Event::BindingDeleted {
+                kind_realm: first.fixed.kind_realm,
+                protocol: Udp,
+                inside,
+                inside_port: 5000,
+                external: external.0,
+                external_port: external.1,
+            };
+            assert_eq!(bench.heard(), [deleted]);
+            assert_eq!((bench.engine.stats().sessions, bench.engine.stats().bindings), (1, 1));
+            assert_eq!(bench.inn(back(&first.fixed, S2, 53), 0), Err(DropReason::NoBinding));
+        }
+    }
+}
+
+#[test]
 fn a_batch_finds_what_single_look_ups_find() {
     let mut wide = spec();
     wide.limits.max_port_blocks = 1024;
