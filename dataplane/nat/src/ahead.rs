@@ -27,6 +27,14 @@ struct Pick {
     port: u16,
 }
 
+/// What leads to the memory that a tuple will need.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    Nothing,
+    Binding(u32),
+    Subscriber(u32),
+}
+
 /// Ports that were picked ahead, in the order in which they will be asked for.
 #[derive(Debug)]
 pub(crate) struct Picks {
@@ -70,7 +78,6 @@ impl Tables {
         let mut keys = [None; BATCH];
         for (tuple, key) in tuples.iter().zip(&mut keys) {
             self.outbound.prefetch(self.outbound.place(tuple.hash(&self.seed)));
-            self.subscribers.prefetch(tuple.kind_realm, config.subscriber(tuple.kind_realm, tuple.inside));
             let rule = config.rule(tuple.kind_realm, tuple.prefix64, tuple.inside, tuple.remote, None);
             *key = rule.map(|rule| {
                 let pool = config.pools[usize::from(rule.pool)].id;
@@ -81,26 +88,43 @@ impl Tables {
                 self.bindings.prefetch_inside(key);
             }
         }
-        // A tag in an index tells with near certainty which record it will be.
-        let mut guesses = [(None, None); BATCH];
-        for ((tuple, key), guess) in tuples.iter().zip(&keys).zip(&mut guesses) {
+        // A tag in an index tells with near certainty which record it will be. A binding leads to all else that is needed;
+        // without one it is found by way of the subscriber.
+        let mut found = [Found::Nothing; BATCH];
+        for ((tuple, key), found) in tuples.iter().zip(&keys).zip(&mut found) {
+            match key.as_ref().and_then(|key| self.bindings.guess(key)) {
+                Some(binding) => *found = Found::Binding(binding),
+                None => self
+                    .subscribers
+                    .prefetch(tuple.kind_realm, config.subscriber(tuple.kind_realm, tuple.inside)),
+            }
+        }
+        for (tuple, found) in tuples.iter().zip(&mut found) {
+            if let Found::Binding(binding) = *found {
+                self.bindings.prefetch_ends(binding);
+                self.blocks.prefetch(self.bindings.home(binding));
+                continue;
+            }
             let prefix = config.subscriber(tuple.kind_realm, tuple.inside);
-            let subscriber = self.subscribers.guess(tuple.kind_realm, prefix);
-            *guess = (subscriber, key.as_ref().and_then(|key| self.bindings.guess(key)));
+            if let Some(subscriber) = self.subscribers.guess(tuple.kind_realm, prefix) {
+                *found = Found::Subscriber(subscriber);
+            }
         }
-        for &(subscriber, binding) in &guesses[..tuples.len()] {
-            let block = match (binding, subscriber) {
-                (Some(binding), _) => {
-                    self.bindings.prefetch_ends(binding);
-                    self.bindings.home(binding)
+        for (tuple, &found) in tuples.iter().zip(&found) {
+            match found {
+                Found::Binding(binding) => {
+                    let binding = self.bindings.get(binding);
+                    self.subscribers.prefetch_number(self.subscriber_of(&binding));
+                    self.prefetch_reply(tuple, binding.ends.external, binding.ends.external_port);
                 }
-                (None, Some(subscriber)) => self.subscribers.get(subscriber).first_block,
-                (None, None) => blocks::NONE,
-            };
-            self.blocks.prefetch(block);
+                Found::Subscriber(subscriber) => {
+                    self.blocks.prefetch(self.subscribers.get(subscriber).first_block);
+                }
+                Found::Nothing => {}
+            }
         }
-        for (tuple, &(subscriber, binding)) in tuples.iter().zip(&guesses) {
-            if let (Some(subscriber), None) = (subscriber, binding) {
+        for (tuple, &found) in tuples.iter().zip(&found) {
+            if let Found::Subscriber(subscriber) = found {
                 let block = self.subscribers.get(subscriber).first_block;
                 if block != blocks::NONE {
                     self.blocks.prefetch_ports(&self.shared, block, tuple.protocol);
@@ -108,34 +132,23 @@ impl Tables {
             }
         }
         self.picks = Picks { picks: [None; BATCH], next: 0 };
-        for (n, (tuple, (subscriber, binding))) in tuples.iter().zip(guesses).enumerate() {
-            let (external, port) = match (binding, subscriber) {
-                (Some(binding), _) => {
-                    let ends = self.bindings.get(binding).ends;
-                    (ends.external, ends.external_port)
-                }
-                (None, Some(subscriber)) => {
-                    let Some((block, port)) = self.pick_ahead(config, tuple, subscriber, now) else {
-                        continue;
-                    };
-                    let OutboundTuple { inside, inside_port, protocol, .. } = *tuple;
-                    self.picks.picks[n] = Some(Pick { inside, inside_port, protocol, block, port });
-                    let external = self.blocks.get(block).address;
-                    let key = ExternalKey { protocol, external, external_port: port };
-                    self.bindings.prefetch_external(&key);
-                    (external, port)
-                }
-                (None, None) => continue,
-            };
-            let reply = InboundTuple {
-                protocol: tuple.protocol,
-                external,
-                external_port: port,
-                remote: tuple.remote,
-                remote_port: tuple.remote_port,
-            };
-            self.inbound.prefetch(self.inbound.place(reply.hash(&self.seed)));
+        for (n, (tuple, &found)) in tuples.iter().zip(&found).enumerate() {
+            let Found::Subscriber(subscriber) = found else { continue };
+            let Some((block, port)) = self.pick_ahead(config, tuple, subscriber, now) else { continue };
+            let OutboundTuple { inside, inside_port, protocol, .. } = *tuple;
+            self.picks.picks[n] = Some(Pick { inside, inside_port, protocol, block, port });
+            let external = self.blocks.get(block).address;
+            self.bindings.prefetch_external(&ExternalKey { protocol, external, external_port: port });
+            self.prefetch_reply(tuple, external, port);
         }
+    }
+
+    /// Asks for the index line of the packets that will answer.
+    #[inline(always)]
+    pub(crate) fn prefetch_reply(&self, tuple: &OutboundTuple, external: u32, external_port: u16) {
+        let OutboundTuple { protocol, remote, remote_port, .. } = *tuple;
+        let reply = InboundTuple { protocol, external, external_port, remote, remote_port };
+        self.inbound.prefetch(self.inbound.place(reply.hash(&self.seed)));
     }
 
     /// A port for a tuple in a block that its subscriber has.

@@ -6,7 +6,7 @@ use crate::binding::{Binding, Ends};
 use crate::blocks::{self, NewBlock};
 use crate::config::{Config, Pool, Rule};
 use crate::event::{Event, Events};
-use crate::key::{InboundTuple, OutboundTuple};
+use crate::key::OutboundTuple;
 use crate::ports::Window;
 use crate::tables::Tables;
 use crate::types::{Protocol, Tick};
@@ -56,14 +56,7 @@ impl Tables {
         };
         // Both lines are far away and known only now; what follows until they are needed covers part of the way.
         self.bindings.prefetch_external(&ends.external_key());
-        let reply = InboundTuple {
-            protocol: tuple.protocol,
-            external: ends.external,
-            external_port: port,
-            remote: tuple.remote,
-            remote_port: tuple.remote_port,
-        };
-        self.inbound.prefetch(self.inbound.place(reply.hash(&self.seed)));
+        self.prefetch_reply(tuple, ends.external, port);
         self.blocks.take(&self.shared, block, tuple.protocol, port);
         let (pool, prefix64) = (pool.id, tuple.prefix64);
         Ok(Binding { number, ends, home: block, sessions: 0, pool, prefix64, retired: false })

@@ -104,6 +104,12 @@ impl Subscribers {
         self.index.prefetch(self.index.place(self.hash(kind_realm, split(prefix))));
     }
 
+    /// Asks for the memory of a subscriber.
+    #[inline]
+    pub(crate) fn prefetch_number(&self, subscriber: u32) {
+        self.slab.prefetch(subscriber);
+    }
+
     /// The subscriber whose tag stands in the index: perhaps the wanted one. Its memory is asked for.
     #[inline]
     pub(crate) fn guess(&self, kind_realm: KindRealm, prefix: u128) -> Option<u32> {
