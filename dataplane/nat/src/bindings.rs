@@ -54,8 +54,8 @@ impl Bindings {
             sessions,
             entries: Slab::new(capacity),
             kept: Slab::new(capacity),
-            by_inside: Index::new(capacity),
-            by_external: Index::new(capacity),
+            by_inside: Index::dense(capacity),
+            by_external: Index::dense(capacity),
             seed,
         }
     }

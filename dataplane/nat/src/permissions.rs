@@ -25,7 +25,7 @@ pub(crate) struct Permissions {
 
 impl Permissions {
     pub(crate) fn new(capacity: u32, seed: HashSeed) -> Self {
-        Self { slab: Slab::new(capacity), index: Index::new(capacity), seed }
+        Self { slab: Slab::new(capacity), index: Index::dense(capacity), seed }
     }
 
     fn hash(&self, binding: u32, remote: u32) -> u64 {

@@ -79,7 +79,7 @@ fn split(prefix: u128) -> [u64; 2] {
 
 impl Subscribers {
     pub(crate) fn new(capacity: u32, seed: HashSeed) -> Self {
-        Self { slab: Slab::new(capacity), index: Index::new(capacity), seed }
+        Self { slab: Slab::new(capacity), index: Index::dense(capacity), seed }
     }
 
     pub(crate) fn len(&self) -> u32 {

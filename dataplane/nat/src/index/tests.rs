@@ -83,6 +83,30 @@ fn a_full_index_refuses_and_keeps_what_it_has() {
 }
 
 #[test]
+fn an_index_takes_as_many_entries_as_it_was_made_for_and_goes_on_doing_so() {
+    for entries in [1, 7, 18, 19, 36, 100, 1000, 1024, 65_536] {
+        for seed in 0..8 {
+            let mut rng = Rng::new([seed; 4], 0);
+            let mut index = Index::dense(entries);
+            let mut places: Vec<Place> = (0..entries).map(|_| place(&index, rng.next())).collect();
+            for (number, &at) in (0..).zip(&places) {
+                assert!(index.insert(at, number), "{number} of {entries}, seed {seed}");
+            }
+            // Full as it is, others come for those that go.
+            for _ in 0..entries {
+                let number = rng.below(entries);
+                assert!(index.remove(places[number as usize], number));
+                places[number as usize] = place(&index, rng.next());
+                assert!(index.insert(places[number as usize], number), "{entries}, seed {seed}");
+            }
+            for (number, &at) in (0..).zip(&places) {
+                assert_eq!(index.find(at, |found| found == number), Some(number));
+            }
+        }
+    }
+}
+
+#[test]
 fn at_design_load_few_entries_stand_in_their_second_bucket() {
     let mut index = Index::new(80_000);
     let mut rng = Rng::new([5; 4], 0);
