@@ -9,7 +9,8 @@ use crate::types::{Protocol, TICKS_PER_SECOND, Tick};
 /// No block.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// A block that this worker has claimed.
+/// A block that this worker has claimed: one cache line, which new sessions are asked for ahead.
+#[repr(align(64))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Block {
     pub(crate) slot: u32,
@@ -39,6 +40,8 @@ pub(crate) struct Block {
     /// What `rests` was when it was queued.
     queued_until: Option<Tick>,
 }
+
+const _: () = assert!(size_of::<Block>() == 64);
 
 /// What a new block is to be.
 #[derive(Clone, Copy, Debug)]

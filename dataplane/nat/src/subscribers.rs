@@ -6,7 +6,8 @@ use crate::index::Index;
 use crate::slab::Slab;
 use crate::types::{Direction, KindRealm, TICKS_PER_SECOND, Tick};
 
-/// A customer: all inside addresses of one prefix (MAP-05).
+/// A customer: all inside addresses of one prefix (MAP-05). One cache line.
+#[repr(align(64))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscriber {
     prefix: [u64; 2],
@@ -23,6 +24,8 @@ pub(crate) struct Subscriber {
     /// When a refusal was last reported.
     refused: Option<Tick>,
 }
+
+const _: () = assert!(size_of::<Subscriber>() == 64);
 
 impl Subscriber {
     pub(crate) fn prefix(&self) -> u128 {
