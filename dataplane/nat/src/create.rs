@@ -73,8 +73,9 @@ impl Tables {
         now: Tick,
         events: &mut impl Events,
     ) -> Result<Flow, (DropReason, Option<u32>)> {
-        let subscriber = match service.binding {
-            Some(binding) => self.subscriber_of(&self.bindings.get(binding)),
+        let known = service.binding.map(|number| self.bindings.get(number));
+        let subscriber = match &known {
+            Some(binding) => self.subscriber_of(binding),
             None => {
                 let prefix = config.subscriber(tuple.kind_realm, tuple.inside);
                 let rate = config.limits.new_sessions_per_second;
@@ -87,12 +88,11 @@ impl Tables {
         let with = |reason| (reason, Some(subscriber));
         self.admit(config, subscriber, Direction::Outbound, now).map_err(with)?;
         let number = self.take_record().map_err(with)?;
-        let binding = match service.binding {
-            Some(number) => {
-                let binding = self.bindings.get(number);
+        let binding = match known {
+            Some(binding) => {
                 // Its first prefix may have been taken out of the configuration: strangers come under this one then.
                 if config.prefix64(binding.prefix64).is_none() {
-                    self.bindings.set_prefix64(number, tuple.prefix64);
+                    self.bindings.set_prefix64(binding.number, tuple.prefix64);
                 }
                 Ok(binding)
             }
