@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
-use crate::arena::{Pages, prefetch};
+use crate::arena::{Pages, prefetch, zeroed};
 use crate::hash::Rng;
 use crate::types::{Protocol, TICKS_PER_SECOND, Tick};
 
@@ -63,7 +63,8 @@ impl Window {
 #[derive(Debug)]
 pub(crate) struct PortTable {
     runs: [Pages<Run>; 3],
-    freed: [Pages<AtomicU8>; 3],
+    /// On small pages: they are first touched when sessions end, which should not wait for two megabytes to be cleared.
+    freed: [Box<[AtomicU8]>; 3],
 }
 
 impl PortTable {
@@ -71,7 +72,7 @@ impl PortTable {
     pub(crate) fn new(addresses: usize) -> Self {
         Self {
             runs: [(); 3].map(|()| Pages::new(addresses * RUNS)),
-            freed: [(); 3].map(|()| Pages::new(addresses * PORTS)),
+            freed: [(); 3].map(|()| zeroed(addresses * PORTS)),
         }
     }
 
