@@ -92,7 +92,7 @@ impl Established {
     fn outbound(&mut self, population: &mut Population, now: Tick) -> u64 {
         let Self { ring, plains, outbound, searches, identification, .. } = self;
         let mut handled = 0;
-        for number in 0..RING / GROUP + 2 {
+        for number in 0..RING / GROUP + 3 {
             for at in batch(number) {
                 searches[at] = population.engine.search_outbound(&outbound[at]);
                 ring[at].prefetch();
@@ -100,7 +100,11 @@ impl Established {
             if let Some(number) = number.checked_sub(1) {
                 searches[batch(number)].iter_mut().for_each(|search| population.engine.scan_outbound(search));
             }
-            let Some(number) = number.checked_sub(2) else { continue };
+            if let Some(number) = number.checked_sub(2) {
+                let searches = &mut searches[batch(number)];
+                searches.iter_mut().for_each(|search| population.engine.scan_second_outbound(search));
+            }
+            let Some(number) = number.checked_sub(3) else { continue };
             for at in batch(number) {
                 let session = population.engine.settle_outbound(&outbound[at], &searches[at]);
                 *identification = identification.wrapping_add(1);
@@ -115,7 +119,7 @@ impl Established {
     fn inbound(&mut self, population: &mut Population, now: Tick) -> u64 {
         let Self { ring, plains, inbound, searches, .. } = self;
         let mut handled = 0;
-        for number in 0..RING / GROUP + 2 {
+        for number in 0..RING / GROUP + 3 {
             for at in batch(number) {
                 searches[at] = population.engine.search_inbound(&inbound[at]);
                 ring[at].prefetch();
@@ -123,7 +127,11 @@ impl Established {
             if let Some(number) = number.checked_sub(1) {
                 searches[batch(number)].iter_mut().for_each(|search| population.engine.scan_inbound(search));
             }
-            let Some(number) = number.checked_sub(2) else { continue };
+            if let Some(number) = number.checked_sub(2) {
+                let searches = &mut searches[batch(number)];
+                searches.iter_mut().for_each(|search| population.engine.scan_second_inbound(search));
+            }
+            let Some(number) = number.checked_sub(3) else { continue };
             for at in batch(number) {
                 let session = population.engine.settle_inbound(&inbound[at], &searches[at]);
                 handled += u64::from(translate_inbound(population, session, &plains[at], &mut ring[at], now));

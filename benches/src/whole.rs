@@ -111,6 +111,7 @@ fn outbound(
         lane.search = population.engine.search_outbound(&tuple.key());
     }
     lanes.iter_mut().for_each(|lane| population.engine.scan_outbound(&mut lane.search));
+    lanes.iter_mut().for_each(|lane| population.engine.scan_second_outbound(&mut lane.search));
     let mut handled = 0;
     for (buffer, lane) in batch.iter_mut().zip(lanes.iter()) {
         let session = population.engine.settle_outbound(&lane.outbound, &lane.search);
@@ -144,6 +145,7 @@ fn inbound(
         lane.search = population.engine.search_inbound(&key);
     }
     lanes.iter_mut().for_each(|lane| population.engine.scan_inbound(&mut lane.search));
+    lanes.iter_mut().for_each(|lane| population.engine.scan_second_inbound(&mut lane.search));
     let mut handled = 0;
     for (buffer, lane) in batch.iter_mut().zip(lanes.iter()) {
         let session = population.engine.settle_inbound(&lane.inbound, &lane.search);

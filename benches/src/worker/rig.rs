@@ -28,7 +28,7 @@ use crate::hardware::cycles;
 use crate::meter::START;
 
 /// Packets of a burst.
-pub(super) const BURST: usize = 32;
+pub(super) const BURST: usize = 64;
 /// Packets that are put in before a measurement: half of a ring.
 pub(super) const ROUND: usize = 512;
 /// Address of both ports, to which the frames of [`crate::frames`] go.

@@ -84,7 +84,7 @@ impl Engine {
     }
 
     /// Begins to look an outbound packet up, for callers that have a batch in a shape of their own: this for all of them,
-    /// then [`Engine::scan_outbound`] for all, then [`Engine::settle_outbound`].
+    /// then [`Engine::scan_outbound`] for all, [`Engine::scan_second_outbound`], [`Engine::settle_outbound`].
     #[inline(always)]
     pub fn search_outbound(&self, key: &OutboundKey) -> Search {
         self.tables.search(key)
@@ -96,7 +96,13 @@ impl Engine {
         self.tables.scan::<OutboundKey>(search);
     }
 
-    /// Third step of [`Engine::search_outbound`]: the session, if there is one.
+    /// Third step of [`Engine::search_outbound`]. May be left out: it is for those of which the second step found nothing.
+    #[inline(always)]
+    pub fn scan_second_outbound(&self, search: &mut Search) {
+        self.tables.scan_second::<OutboundKey>(search);
+    }
+
+    /// Last step of [`Engine::search_outbound`]: the session, if there is one.
     #[inline(always)]
     pub fn settle_outbound(&self, key: &OutboundKey, search: &Search) -> SessionIndex {
         self.tables.settle(key, search)
@@ -112,6 +118,12 @@ impl Engine {
     #[inline(always)]
     pub fn scan_inbound(&self, search: &mut Search) {
         self.tables.scan::<InboundKey>(search);
+    }
+
+    /// As [`Engine::scan_second_outbound`].
+    #[inline(always)]
+    pub fn scan_second_inbound(&self, search: &mut Search) {
+        self.tables.scan_second::<InboundKey>(search);
     }
 
     /// As [`Engine::settle_outbound`].

@@ -121,6 +121,17 @@ impl Index {
         record(self.bucket(place.bucket), slot as usize)
     }
 
+    /// The first record of the second bucket that carries the tag.
+    #[inline(always)]
+    pub(crate) fn first_in_second(&self, place: Place) -> Option<u32> {
+        if self.bucket(place.bucket).0[2] >> COUNT_SHIFT == 0 {
+            return None;
+        }
+        let second = self.bucket(self.other(place.bucket, place.tag));
+        let slots = tags(second, place.tag);
+        (slots != 0).then(|| record(second, slots.trailing_zeros() as usize))
+    }
+
     /// The record of a place that `is` accepts.
     #[inline]
     pub(crate) fn find(&self, place: Place, mut is: impl FnMut(u32) -> bool) -> Option<u32> {

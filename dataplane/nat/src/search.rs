@@ -1,5 +1,6 @@
-//! The look-up of a tuple in three steps, so that whoever has a batch of them can have its memory on the way while the
-//! processor works: hash and ask for the bucket; scan its tags and ask for the record; compare.
+//! The look-up of a tuple in steps, so that whoever has a batch of them can have its memory on the way while the processor
+//! works: hash and ask for the bucket; scan its tags and ask for the record; where it had no such tag, the same in the second
+//! bucket; compare.
 
 use crate::arena::prefetch;
 use crate::hash::HashSeed;
@@ -84,15 +85,31 @@ impl Tables {
         }
     }
 
-    /// Third step.
+    /// Third step: one entry in twenty stands in its second bucket.
+    #[inline(always)]
+    pub(crate) fn scan_second<K: Key>(&self, search: &mut Search) {
+        if search.candidates == 0 {
+            self.scan_second_bucket::<K>(search);
+        }
+    }
+
+    #[inline(never)]
+    fn scan_second_bucket<K: Key>(&self, search: &mut Search) {
+        let Some(number) = K::index(self).first_in_second(search.place) else { return };
+        search.first = number;
+        if let Some(record) = self.sessions.get(number as usize) {
+            prefetch(record);
+        }
+    }
+
+    /// Last step.
     #[inline(always)]
     pub(crate) fn settle<K: Key>(&self, key: &K, search: &Search) -> SessionIndex {
         let hit = |number: u32| self.sessions.get(number as usize).is_some_and(|record| key.matches(record));
         if hit(search.first) { SessionIndex(search.first) } else { self.settle_rest(key, search) }
     }
 
-    /// The third step where the first candidate was not it: one in a thousand tags is another tuple's, and one entry in
-    /// twenty stands in its second bucket.
+    /// The last step where the first candidate was not it: one tag in some thousands is another tuple's.
     #[inline(never)]
     fn settle_rest<K: Key>(&self, key: &K, search: &Search) -> SessionIndex {
         let index = K::index(self);
@@ -108,7 +125,7 @@ impl Tables {
         index.find_second(search.place, hit).map_or(SessionIndex::NONE, SessionIndex)
     }
 
-    /// All three for a batch. `found` is as long as `tuples`.
+    /// All of them for a batch. `found` is as long as `tuples`.
     #[inline(always)]
     pub(crate) fn find_batch<K: Key>(&self, keys: &[K], found: &mut [SessionIndex]) {
         for (keys, found) in keys.chunks(BATCH).zip(found.chunks_mut(BATCH)) {
@@ -118,6 +135,7 @@ impl Tables {
                 *search = self.search(key);
             }
             searches.iter_mut().for_each(|search| self.scan::<K>(search));
+            searches.iter_mut().for_each(|search| self.scan_second::<K>(search));
             for ((key, search), found) in keys.iter().zip(searches.iter()).zip(found) {
                 *found = self.settle(key, search);
             }

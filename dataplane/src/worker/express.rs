@@ -96,6 +96,15 @@ impl Lane {
             Way::SixToFour | Way::FourToFour => engine.scan_outbound(&mut self.search),
         }
     }
+
+    /// The third step of the look-up.
+    #[inline(always)]
+    fn scan_second(&mut self, engine: &Engine) {
+        match self.way {
+            Way::Inbound => engine.scan_second_inbound(&mut self.search),
+            Way::SixToFour | Way::FourToFour => engine.scan_second_outbound(&mut self.search),
+        }
+    }
 }
 
 /// Where the packets of a burst come from.
@@ -116,12 +125,12 @@ pub(super) struct Origin {
 
 /// What the lane left of a burst: which positions, as bits.
 pub(super) struct Left {
-    pub(super) positions: u32,
+    pub(super) positions: u64,
     /// Bytes of the whole burst.
     pub(super) bytes: u64,
 }
 
-const _: () = assert!(BURST <= 32);
+const _: () = assert!(BURST <= 64);
 
 /// The lanes of a burst, reused for every one.
 pub(super) struct Lanes(Box<[Lane; BURST]>);
@@ -170,7 +179,7 @@ impl Worker {
                 // Nobody takes what comes here: the general stages say so.
                 None => {
                     let bytes = burst.iter().map(|mbuf| mbuf.len() as u64).sum();
-                    return Left { positions: u32::MAX, bytes };
+                    return Left { positions: u64::MAX, bytes };
                 }
             },
             Source::Worker(_) => None,
@@ -191,12 +200,17 @@ impl Worker {
                 if let Some(before) = count.checked_sub(AHEAD) {
                     lanes[before].scan(engine);
                 }
+                if let Some(before) = count.checked_sub(2 * AHEAD) {
+                    lanes[before].scan_second(engine);
+                }
             }
         }
         let lanes = &mut lanes[..count];
         stages.charge(Stage::Parse);
         let last = count.saturating_sub(AHEAD - 1);
         lanes[last..].iter_mut().for_each(|lane| lane.scan(engine));
+        let last = count.saturating_sub(2 * AHEAD - 1);
+        lanes[last..].iter_mut().for_each(|lane| lane.scan_second(engine));
         for lane in lanes.iter_mut() {
             lane.session = match lane.way {
                 Way::Inbound => engine.settle_inbound(&lane.inbound, &lane.search),
@@ -224,7 +238,7 @@ impl Worker {
         let foreign = |lane: &Lane| several && lane.owner != id.0;
         let mut ready = lanes.iter().filter(|lane| lane.session.is_some() || foreign(lane));
         let mut next = ready.next();
-        let mut positions = 0;
+        let mut positions = 0u64;
         for (position, mbuf) in burst.drain().enumerate() {
             match next {
                 Some(lane) if usize::from(lane.position) == position => {

@@ -50,7 +50,7 @@ use stages::Stage;
 pub use transmit::Outbox;
 
 /// Packets a burst.
-pub const BURST: usize = 32;
+pub const BURST: usize = 64;
 /// New flows a loop; more are dropped as `miss_budget` so that established packets never wait for a flood.
 const MISS_BUDGET: usize = 256;
 /// Sessions looked at for expiry a loop.
