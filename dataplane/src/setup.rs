@@ -37,6 +37,8 @@ pub struct Interface {
 /// Which interface a frame of a port belongs to.
 #[derive(Debug, Clone, Default)]
 pub struct PortInterfaces {
+    /// Address of the port, and of all its interfaces.
+    pub mac: [u8; 6],
     untagged: Option<u16>,
     tagged: Vec<(u16, u16)>,
 }
@@ -78,7 +80,10 @@ pub struct Setup {
 impl Setup {
     /// Puts a generation together. `macs` holds the address of each port.
     pub fn new(snapshot: &Snapshot, macs: &[[u8; 6]], nat: Arc<Config>, routes: Routes) -> Self {
-        let mut ports = vec![PortInterfaces::default(); snapshot.ports.len()];
+        let mac = |port: usize| macs.get(port).copied().unwrap_or_default();
+        let mut ports: Vec<_> = (0..snapshot.ports.len())
+            .map(|port| PortInterfaces { mac: mac(port), ..PortInterfaces::default() })
+            .collect();
         for (position, interface) in snapshot.interfaces.iter().enumerate() {
             let Some(port) = ports.get_mut(usize::from(interface.port)) else { continue };
             match interface.vlan {

@@ -49,7 +49,7 @@ pub use engine::{Engine, EngineStats, Flow};
 pub use error::ConfigError;
 pub use event::{Event, Events};
 pub use key::{InboundKey, InboundTuple, OutboundKey, OutboundTuple};
-pub use record::{Fixed, Hot, Route, Session, SessionView};
+pub use record::{Fixed, Hot, Outside, Route, Session, SessionView};
 pub use search::Search;
 pub use shared::{ExternalOwner, Geometry, Shared};
 pub use spec::{Filtering, Limits, PoolSpec, RuleSpec, Spec, StaticSpec, Timers};

@@ -130,6 +130,21 @@ pub struct Fixed {
     pub prefix64: u8,
 }
 
+/// The far side of a session: what an outbound packet becomes, and all that an outbound packet has to ask of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// Remote IPv4 address.
+    pub remote: u32,
+    /// External IPv4 address.
+    pub external: u32,
+    /// Remote port; 0 for ICMP.
+    pub remote_port: u16,
+    /// External port or identifier.
+    pub external_port: u16,
+    /// Transport checksum delta of outbound packets.
+    pub delta: u16,
+}
+
 /// A whole record, read consistently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionView {
@@ -183,6 +198,43 @@ impl Session {
     #[inline(always)]
     pub(crate) fn binding(&self) -> u32 {
         self.word(7) as u32
+    }
+
+    /// Kind of translation, and realm of the inside address.
+    #[inline(always)]
+    pub fn kind_realm(&self) -> KindRealm {
+        KindRealm((self.word(0) >> 32) as u8)
+    }
+
+    /// The far side. A word is loaded as often as it is asked for, so that packets ask for no more than they need.
+    #[inline(always)]
+    pub fn outside(&self) -> Outside {
+        let (w3, w4) = (self.word(3), self.word(4));
+        Outside {
+            remote: w3 as u32,
+            external: (w3 >> 32) as u32,
+            remote_port: w4 as u16,
+            external_port: (w4 >> 16) as u16,
+            delta: (w4 >> 32) as u16,
+        }
+    }
+
+    /// Inside address and port.
+    #[inline(always)]
+    pub fn inside(&self) -> (u128, u16) {
+        (u128::from(self.word(1)) << 64 | u128::from(self.word(2)), (self.word(0) >> 48) as u16)
+    }
+
+    /// Inside address of NAT44, and port.
+    #[inline(always)]
+    pub fn inside_v4(&self) -> (u32, u16) {
+        (self.word(2) as u32, (self.word(0) >> 48) as u16)
+    }
+
+    /// Translation prefix that the session was made with.
+    #[inline(always)]
+    pub fn prefix64(&self) -> u8 {
+        (self.word(7) >> 40) as u8
     }
 
     /// The fixed fields, as the owner sees them. Meaningless unless the record is live.

@@ -13,7 +13,7 @@
 use sluice_dpdk::{Burst, Mbuf};
 use sluice_nat::config::Candidate;
 use sluice_nat::{
-    Direction, Engine, ExternalOwner, Fixed, InboundKey, InboundTuple, OutboundKey, OutboundTuple, Protocol,
+    Direction, Engine, ExternalOwner, InboundKey, InboundTuple, OutboundKey, OutboundTuple, Outside, Protocol,
     Search, Session, SessionIndex, Shared, Tick, WorkerId,
 };
 use sluice_packet::{
@@ -22,7 +22,7 @@ use sluice_packet::{
 };
 
 use super::departure::Departures;
-use super::forward::{cache_route, cached_route, inside_family};
+use super::forward::{cache_route, cached_route, family_of, inside_family};
 use super::stages::Stage;
 use super::trace::{Seen, Tracer};
 use super::transmit::Exits;
@@ -44,6 +44,8 @@ struct Lane {
     plain: Plain,
     search: Search,
     session: SessionIndex,
+    /// The session, once it has seen the packet.
+    shown: Option<&'static Session>,
     interface: u16,
     adjacency: AdjacencyIndex,
     way: Way,
@@ -78,6 +80,7 @@ impl Lane {
         plain: Plain::NONE,
         search: Search::NONE,
         session: SessionIndex::NONE,
+        shown: None,
         interface: 0,
         adjacency: AdjacencyIndex::NONE,
         way: Way::Inbound,
@@ -225,27 +228,26 @@ impl Worker {
         }
         stages.charge(Stage::LookUp);
         let mut guide = Guide { setup, engine, departures, fib_generation, now };
+        let mut shown = 0;
         for lane in lanes.iter_mut() {
-            if !lane.session.is_some() || !guide.shows(lane) {
-                lane.session = SessionIndex::NONE;
-            }
+            lane.shown = if lane.session.is_some() { guide.shows(lane) } else { None };
+            shown += u64::from(lane.shown.is_some());
         }
         stages.charge(Stage::Route);
         let exits = Exits { transmit, links, sight };
-        let mut carrier = Carrier { setup, engine, departures, leases, tally, exits, source };
-        carrier.tally.established += lanes.iter().filter(|lane| lane.session.is_some()).count() as u64;
+        let mut carrier = Carrier { setup, departures, leases, tally, exits, source };
+        carrier.tally.established += shown;
         let mut left = Burst::<BURST>::new();
         let foreign = |lane: &Lane| several && lane.owner != id.0;
-        let mut ready = lanes.iter().filter(|lane| lane.session.is_some() || foreign(lane));
+        let mut ready = lanes.iter().filter(|lane| lane.shown.is_some() || foreign(lane));
         let mut next = ready.next();
         let mut positions = 0u64;
         for (position, mbuf) in burst.drain().enumerate() {
             match next {
                 Some(lane) if usize::from(lane.position) == position => {
-                    if lane.session.is_some() {
-                        carrier.carry(lane, mbuf);
-                    } else {
-                        carrier.hand_over(lane, mbuf);
+                    match lane.shown {
+                        Some(session) => carrier.carry(lane, session, mbuf),
+                        None => carrier.hand_over(lane, mbuf),
                     }
                     next = ready.next();
                 }
@@ -282,11 +284,11 @@ impl Gate<'_> {
         let frame = mbuf.data();
         let Ok(link) = ethernet::link(frame) else { return false };
         if let Some(interfaces) = self.interfaces {
-            let Some(interface) = interfaces.of(link.vlan) else { return false };
             // Who is for our own address is for no group.
-            if self.setup.interfaces[usize::from(interface)].mac != link.destination {
+            if interfaces.mac != link.destination {
                 return false;
             }
+            let Some(interface) = interfaces.of(link.vlan) else { return false };
             (lane.interface, lane.hops) = (interface, 0);
         }
         match link.ether_type {
@@ -425,25 +427,26 @@ struct Guide<'a> {
 }
 
 impl Guide<'_> {
-    /// False, and nothing has changed, if the general stages have to see the packet.
+    /// The session. None, and nothing has changed, if the general stages have to see the packet.
     #[inline(always)]
-    fn shows(&mut self, lane: &mut Lane) -> bool {
+    fn shows(&mut self, lane: &mut Lane) -> Option<&'static Session> {
         let session = self.engine.session(lane.session);
         let direction = lane.way.direction();
         let cached = cached_route(session, direction, self.fib_generation);
-        let Some(adjacency) = cached.or_else(|| self.find(session, direction)) else { return false };
+        let adjacency = cached.or_else(|| self.find(session, direction))?;
         lane.adjacency = adjacency;
         let header = match lane.way {
             Way::SixToFour | Way::FourToFour => 20,
-            Way::Inbound if inside_family(&session.fixed()) == Family::V4 => 20,
+            Way::Inbound if family_of(session.kind_realm()) == Family::V4 => 20,
             Way::Inbound if lane.plain.summed => 40,
-            Way::Inbound => return false,
+            Way::Inbound => return None,
         };
-        let Some(departure) = self.departures.get(adjacency, self.setup) else { return false };
+        let departure = self.departures.get(adjacency, self.setup)?;
         if lane.plain.payload + header > departure.mtu {
-            return false;
+            return None;
         }
-        self.engine.established(lane.session, direction, lane.plain.tcp_flags, self.now).is_ok()
+        self.engine.established(lane.session, direction, lane.plain.tcp_flags, self.now).ok()?;
+        Some(session)
     }
 
     /// Caches the next hop of a session for which the present tables have none yet, if it is there. None for packets to
@@ -470,7 +473,6 @@ impl Guide<'_> {
 /// Translates packets and puts them into outboxes.
 struct Carrier<'a> {
     setup: &'a Setup,
-    engine: &'a Engine,
     departures: &'a mut Departures,
     leases: &'a mut Leases,
     tally: &'a mut Tally,
@@ -480,13 +482,12 @@ struct Carrier<'a> {
 
 impl Carrier<'_> {
     #[inline(always)]
-    fn carry(&mut self, lane: &Lane, mut mbuf: Mbuf) {
+    fn carry(&mut self, lane: &Lane, session: &Session, mut mbuf: Mbuf) {
         self.count(lane, &mbuf);
         let Some(departure) = self.departures.get(lane.adjacency, self.setup) else {
             return self.exits.lose(lane.interface, mbuf, DropReason::NeighbourUnresolved);
         };
-        let fixed = self.engine.session(lane.session).fixed();
-        let mut rewriter = Rewriter { setup: self.setup, leases: self.leases, lane, fixed: &fixed };
+        let mut rewriter = Rewriter { setup: self.setup, leases: self.leases, lane, session };
         let done = match departure.vlan {
             None => rewriter.rewrite(&mut mbuf, |ether_type| departure.untagged(ether_type)),
             Some(vlan) => rewriter.rewrite(&mut mbuf, |ether_type| departure.tagged(vlan, ether_type)),
@@ -522,29 +523,34 @@ struct Rewriter<'a> {
     setup: &'a Setup,
     leases: &'a mut Leases,
     lane: &'a Lane,
-    fixed: &'a Fixed,
+    session: &'a Session,
 }
 
 impl Rewriter<'_> {
     /// False without room for the headers, or without the prefix that a session's remote address needs.
     #[inline(always)]
     fn rewrite<const LINK: usize>(&mut self, mbuf: &mut Mbuf, link: impl Fn(u16) -> [u8; LINK]) -> bool {
-        let (plain, fixed) = (&self.lane.plain, self.fixed);
+        let (plain, session) = (&self.lane.plain, self.session);
         // No closures here: the compiler would not inline them, and what is in registers would go through memory.
         let mut frame = mbuf.frame();
         let done = match self.lane.way {
             Way::SixToFour => {
-                let identification = self.leases.next(fixed.external, fixed.remote, plain.protocol);
-                plain_six_to_four(&mut frame, plain, &link(ethernet::IPV4), &outside(fixed), identification)
+                let to = outbound(session);
+                let identification = self.leases.next(to.source, to.destination, plain.protocol);
+                plain_six_to_four(&mut frame, plain, &link(ethernet::IPV4), &to, identification)
             }
-            Way::FourToFour => plain_four_to_four(&mut frame, plain, &link(ethernet::IPV4), &outside(fixed)),
-            Way::Inbound if inside_family(fixed) == Family::V4 => {
-                let to = inside(fixed, fixed.remote, fixed.inside as u32);
+            Way::FourToFour => {
+                plain_four_to_four(&mut frame, plain, &link(ethernet::IPV4), &outbound(session))
+            }
+            Way::Inbound if family_of(session.kind_realm()) == Family::V4 => {
+                let outside = session.outside();
+                let to = inbound(&outside, outside.remote, session.inside_v4());
                 plain_four_to_four(&mut frame, plain, &link(ethernet::IPV4), &to)
             }
-            Way::Inbound => match self.setup.nat.prefix64(fixed.prefix64) {
+            Way::Inbound => match self.setup.nat.prefix64(session.prefix64()) {
                 Some(prefix) => {
-                    let to = inside(fixed, prefix.embed(fixed.remote), fixed.inside);
+                    let outside = session.outside();
+                    let to = inbound(&outside, prefix.embed(outside.remote), session.inside());
                     plain_four_to_six(&mut frame, plain, &link(ethernet::IPV6), &to)
                 }
                 None => false,
@@ -558,24 +564,25 @@ impl Rewriter<'_> {
 
 /// What an outbound packet becomes.
 #[inline(always)]
-fn outside(fixed: &Fixed) -> Ends<u32> {
+fn outbound(session: &Session) -> Ends<u32> {
+    let Outside { remote, external, remote_port, external_port, delta } = session.outside();
     Ends {
-        source: fixed.external,
-        destination: fixed.remote,
-        source_port: fixed.external_port,
-        destination_port: fixed.remote_port,
-        delta: Delta::from_raw(fixed.delta),
+        source: external,
+        destination: remote,
+        source_port: external_port,
+        destination_port: remote_port,
+        delta: Delta::from_raw(delta),
     }
 }
 
 /// What an inbound packet becomes.
 #[inline(always)]
-fn inside<A>(fixed: &Fixed, source: A, destination: A) -> Ends<A> {
+fn inbound<A>(outside: &Outside, source: A, (destination, destination_port): (A, u16)) -> Ends<A> {
     Ends {
         source,
         destination,
-        source_port: fixed.remote_port,
-        destination_port: fixed.inside_port,
-        delta: Delta::from_raw(fixed.delta).inverse(),
+        source_port: outside.remote_port,
+        destination_port,
+        delta: Delta::from_raw(outside.delta).inverse(),
     }
 }

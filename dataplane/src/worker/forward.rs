@@ -1,6 +1,6 @@
 //! Forwarding of a packet whose session is known: route, size, translation, and out.
 
-use sluice_nat::{Config, Direction, Fixed, Kind, Session, SessionIndex};
+use sluice_nat::{Config, Direction, Fixed, Kind, KindRealm, Session, SessionIndex};
 use sluice_packet::{
     Delta, DropReason, Endpoints, Family, Frame, IcmpMessage, Meta, Rewrite, Transport, four_to_four,
     four_to_six, six_to_four, translated_len, transport_delta,
@@ -264,5 +264,11 @@ fn port_or_identifier(meta: &Meta, port: u16, identifier: u16) -> u16 {
 
 /// The family of a session's inside.
 pub(super) fn inside_family(fixed: &Fixed) -> Family {
-    if fixed.kind_realm.kind() == Some(Kind::Nat64) { Family::V6 } else { Family::V4 }
+    family_of(fixed.kind_realm)
+}
+
+/// Family of the inside of a kind of translation.
+#[inline(always)]
+pub(super) fn family_of(kind_realm: KindRealm) -> Family {
+    if kind_realm.kind() == Some(Kind::Nat64) { Family::V6 } else { Family::V4 }
 }

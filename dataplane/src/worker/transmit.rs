@@ -45,9 +45,10 @@ impl Outbox {
         let offered = self.pending.len();
         let sent = self.queue.tx(&mut self.pending);
         let mut bytes = 0;
-        for &(interface, length) in &self.notes[..sent] {
-            bytes += u64::from(length);
-            counters.interface(usize::from(interface)).add_tx(1, length.into());
+        for run in self.notes[..sent].chunk_by(|one, next| one.0 == next.0) {
+            let of_run = run.iter().map(|&(_, length)| u64::from(length)).sum();
+            counters.interface(usize::from(run[0].0)).add_tx(run.len() as u64, of_run);
+            bytes += of_run;
         }
         counters.add(Counter::TxPackets, sent as u64);
         counters.add(Counter::TxBytes, bytes);
