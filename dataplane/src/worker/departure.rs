@@ -83,6 +83,12 @@ impl Departures {
         self.entries.get(usize::from(index.0))
     }
 
+    /// One that [`Departures::get`] has just given out.
+    #[inline(always)]
+    pub(super) fn again(&self, index: AdjacencyIndex) -> Option<&Departure> {
+        self.entries.get(usize::from(index.0))
+    }
+
     #[cold]
     fn make(&mut self, index: AdjacencyIndex, setup: &Setup) -> Option<()> {
         let neighbour = setup.routes.adjacencies.get(index);

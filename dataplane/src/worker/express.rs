@@ -473,7 +473,7 @@ impl Guide<'_> {
 /// Translates packets and puts them into outboxes.
 struct Carrier<'a> {
     setup: &'a Setup,
-    departures: &'a mut Departures,
+    departures: &'a Departures,
     leases: &'a mut Leases,
     tally: &'a mut Tally,
     exits: Exits<'a>,
@@ -484,7 +484,7 @@ impl Carrier<'_> {
     #[inline(always)]
     fn carry(&mut self, lane: &Lane, session: &Session, mut mbuf: Mbuf) {
         self.count(lane, &mbuf);
-        let Some(departure) = self.departures.get(lane.adjacency, self.setup) else {
+        let Some(departure) = self.departures.again(lane.adjacency) else {
             return self.exits.lose(lane.interface, mbuf, DropReason::NeighbourUnresolved);
         };
         let mut rewriter = Rewriter { setup: self.setup, leases: self.leases, lane, session };
