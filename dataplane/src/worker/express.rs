@@ -10,27 +10,22 @@
 //! others of its burst; all packets of a flow that is new stay together, in order. The tests hold both ways together: a traced
 //! packet always takes the general one.
 
-use sluice_dpdk::{Burst, Mbuf};
-use sluice_nat::config::Candidate;
-use sluice_nat::{
-    Direction, Engine, ExternalOwner, InboundKey, InboundTuple, OutboundKey, OutboundTuple, Outside, Protocol,
-    Search, Session, SessionIndex, Shared, Tick, WorkerId,
-};
-use sluice_packet::{
-    Delta, DropReason, Ends, Family, Plain, ethernet, plain_four_to_four, plain_four_to_six,
-    plain_six_to_four, tcp,
-};
+use sluice_dpdk::Burst;
+use sluice_nat::{Direction, Engine, InboundKey, OutboundKey, Search, Session, SessionIndex, Tick};
+use sluice_packet::{Family, Plain};
 
 use super::departure::Departures;
 use super::forward::{cache_route, cached_route, family_of, inside_family};
 use super::stages::Stage;
-use super::trace::{Seen, Tracer};
 use super::transmit::Exits;
-use super::{BURST, Tally, Worker};
-use crate::ident::Leases;
+use super::{BURST, Worker};
 use crate::nexthop::{AdjacencyIndex, NextHop, State};
-use crate::parcel::{self, Parcel};
-use crate::setup::{PortInterfaces, Setup};
+use crate::setup::Setup;
+use carrier::Carrier;
+use gate::{Gate, owner};
+
+mod carrier;
+mod gate;
 
 /// How many packets lie between the one whose headers are read and the one whose bucket is scanned: so many take longer to
 /// read than memory takes to answer, and no longer, so that the sessions are on their way early too.
@@ -266,157 +261,6 @@ impl Worker {
     }
 }
 
-/// Reads headers, and decides who is for the lane.
-struct Gate<'a> {
-    setup: &'a Setup,
-    /// Of the port that the packets came from; none if they come from another worker, which has looked.
-    interfaces: Option<&'a PortInterfaces>,
-    engine: &'a Engine,
-    tracer: &'a Tracer,
-}
-
-impl Gate<'_> {
-    #[inline(always)]
-    fn admits(&self, mbuf: &Mbuf, lane: &mut Lane) -> bool {
-        if mbuf.segments() != 1 {
-            return false;
-        }
-        let frame = mbuf.data();
-        let Ok(link) = ethernet::link(frame) else { return false };
-        if let Some(interfaces) = self.interfaces {
-            // Who is for our own address is for no group.
-            if interfaces.mac != link.destination {
-                return false;
-            }
-            let Some(interface) = interfaces.of(link.vlan) else { return false };
-            (lane.interface, lane.hops) = (interface, 0);
-        }
-        match link.ether_type {
-            ethernet::IPV6 => self.admits_v6(frame, link.len, lane),
-            ethernet::IPV4 => self.admits_v4(frame, link.len, lane),
-            _ => false,
-        }
-    }
-
-    #[inline(always)]
-    fn admits_v6(&self, frame: &[u8], l3: u8, lane: &mut Lane) -> bool {
-        let Some((plain, source, destination)) = Plain::read_v6(frame, l3) else { return false };
-        if !may_ride(&plain)
-            || !plain.summed
-            || self.follows(Family::V6, &plain, source, destination, lane.interface)
-        {
-            return false;
-        }
-        let candidate = self.setup.nat.candidate_v6(destination, lane.interface);
-        let Some((kind_realm, prefix64, remote)) = candidate else { return false };
-        let tuple = OutboundTuple {
-            kind_realm,
-            protocol: protocol(&plain),
-            inside: source,
-            inside_port: plain.source_port,
-            remote,
-            remote_port: plain.destination_port,
-            prefix64,
-        };
-        lane.way = Way::SixToFour;
-        lane.plain = plain;
-        lane.outbound = tuple.key();
-        lane.search = self.engine.search_outbound(&tuple.key());
-        true
-    }
-
-    #[inline(always)]
-    fn admits_v4(&self, frame: &[u8], l3: u8, lane: &mut Lane) -> bool {
-        let Some((plain, source, destination)) = Plain::read_v4(frame, l3) else { return false };
-        if !may_ride(&plain)
-            || self.follows(Family::V4, &plain, source.into(), destination.into(), lane.interface)
-        {
-            return false;
-        }
-        match self.setup.nat.candidate_v4(source, destination, lane.interface) {
-            Candidate::Inbound => {
-                let tuple = InboundTuple {
-                    protocol: protocol(&plain),
-                    external: destination,
-                    external_port: plain.destination_port,
-                    remote: source,
-                    remote_port: plain.source_port,
-                };
-                lane.way = Way::Inbound;
-                lane.plain = plain;
-                lane.inbound = tuple.key();
-                lane.search = self.engine.search_inbound(&tuple.key());
-                true
-            }
-            Candidate::Outbound(kind_realm) => {
-                let tuple = OutboundTuple {
-                    kind_realm,
-                    protocol: protocol(&plain),
-                    inside: u128::from(source),
-                    inside_port: plain.source_port,
-                    remote: destination,
-                    remote_port: plain.destination_port,
-                    prefix64: 0,
-                };
-                lane.way = Way::FourToFour;
-                lane.plain = plain;
-                lane.outbound = tuple.key();
-                lane.search = self.engine.search_outbound(&tuple.key());
-                true
-            }
-            Candidate::Unknown => false,
-        }
-    }
-}
-
-impl Gate<'_> {
-    /// Whether a packet's way is to be recorded.
-    #[inline(always)]
-    fn follows(
-        &self,
-        family: Family,
-        plain: &Plain,
-        source: u128,
-        destination: u128,
-        interface: u16,
-    ) -> bool {
-        self.tracer.is_active() && {
-            let &Plain { protocol, source_port, destination_port, .. } = plain;
-            let seen = Seen { family, protocol, source, destination, source_port, destination_port };
-            self.tracer.wants(&seen, interface)
-        }
-    }
-}
-
-/// The worker that a packet without a session here belongs to.
-#[inline(never)]
-fn owner(setup: &Setup, shared: &Shared, lane: &Lane, own: WorkerId) -> u8 {
-    match lane.way {
-        Way::SixToFour | Way::FourToFour => {
-            let (kind_realm, inside) = lane.outbound.inside();
-            shared.subscriber_worker(&setup.nat, kind_realm, inside).0
-        }
-        Way::Inbound => {
-            let (external, port) = lane.inbound.external();
-            match shared.external_owner(&setup.nat, protocol(&lane.plain), external, port) {
-                ExternalOwner::Worker(worker) | ExternalOwner::Static(worker) => worker.0,
-                ExternalOwner::Free | ExternalOwner::Kernel | ExternalOwner::NotExternal => own.0,
-            }
-        }
-    }
-}
-
-/// Whether a plain packet has a hop left, and no MSS to be clamped.
-#[inline(always)]
-fn may_ride(plain: &Plain) -> bool {
-    plain.hop_limit > 1 && plain.tcp_flags & tcp::SYN == 0
-}
-
-#[inline(always)]
-fn protocol(plain: &Plain) -> Protocol {
-    if plain.protocol == tcp::PROTOCOL { Protocol::Tcp } else { Protocol::Udp }
-}
-
 /// Decides on the way of packets whose sessions were found, and shows them to their sessions.
 struct Guide<'a> {
     setup: &'a Setup,
@@ -467,122 +311,5 @@ impl Guide<'_> {
             }
             _ => None,
         }
-    }
-}
-
-/// Translates packets and puts them into outboxes.
-struct Carrier<'a> {
-    setup: &'a Setup,
-    departures: &'a Departures,
-    leases: &'a mut Leases,
-    tally: &'a mut Tally,
-    exits: Exits<'a>,
-    source: Source<'a>,
-}
-
-impl Carrier<'_> {
-    #[inline(always)]
-    fn carry(&mut self, lane: &Lane, session: &Session, mut mbuf: Mbuf) {
-        self.count(lane, &mbuf);
-        let Some(departure) = self.departures.again(lane.adjacency) else {
-            return self.exits.lose(lane.interface, mbuf, DropReason::NeighbourUnresolved);
-        };
-        let mut rewriter = Rewriter { setup: self.setup, leases: self.leases, lane, session };
-        let done = match departure.vlan {
-            None => rewriter.rewrite(&mut mbuf, |ether_type| departure.untagged(ether_type)),
-            Some(vlan) => rewriter.rewrite(&mut mbuf, |ether_type| departure.tagged(vlan, ether_type)),
-        };
-        if done {
-            self.exits.send(mbuf, departure.port, departure.interface, lane.hops);
-        } else {
-            self.exits.lose(lane.interface, mbuf, DropReason::NoMbuf);
-        }
-    }
-}
-
-impl Carrier<'_> {
-    /// Gives a packet to the worker that it belongs to.
-    #[inline(always)]
-    fn hand_over(&mut self, lane: &Lane, mbuf: Mbuf) {
-        self.count(lane, &mbuf);
-        let (interface, hops) = (lane.interface, lane.hops + 1);
-        self.exits.hand_off(lane.owner, Parcel { mbuf, interface, hops, stage: parcel::Stage::Enter });
-    }
-
-    /// Counts a packet as received, unless another worker has done so.
-    #[inline(always)]
-    fn count(&mut self, lane: &Lane, mbuf: &Mbuf) {
-        if let Source::Port(_) = self.source {
-            self.tally.receive(self.exits.sight.counters, lane.interface, mbuf.len());
-        }
-    }
-}
-
-/// What a rewrite needs of a packet and its session.
-struct Rewriter<'a> {
-    setup: &'a Setup,
-    leases: &'a mut Leases,
-    lane: &'a Lane,
-    session: &'a Session,
-}
-
-impl Rewriter<'_> {
-    /// False without room for the headers, or without the prefix that a session's remote address needs.
-    #[inline(always)]
-    fn rewrite<const LINK: usize>(&mut self, mbuf: &mut Mbuf, link: impl Fn(u16) -> [u8; LINK]) -> bool {
-        let (plain, session) = (&self.lane.plain, self.session);
-        // No closures here: the compiler would not inline them, and what is in registers would go through memory.
-        let mut frame = mbuf.frame();
-        let done = match self.lane.way {
-            Way::SixToFour => {
-                let to = outbound(session);
-                let identification = self.leases.next(to.source, to.destination, plain.protocol);
-                plain_six_to_four(&mut frame, plain, &link(ethernet::IPV4), &to, identification)
-            }
-            Way::FourToFour => {
-                plain_four_to_four(&mut frame, plain, &link(ethernet::IPV4), &outbound(session))
-            }
-            Way::Inbound if family_of(session.kind_realm()) == Family::V4 => {
-                let outside = session.outside();
-                let to = inbound(&outside, outside.remote, session.inside_v4());
-                plain_four_to_four(&mut frame, plain, &link(ethernet::IPV4), &to)
-            }
-            Way::Inbound => match self.setup.nat.prefix64(session.prefix64()) {
-                Some(prefix) => {
-                    let outside = session.outside();
-                    let to = inbound(&outside, prefix.embed(outside.remote), session.inside());
-                    plain_four_to_six(&mut frame, plain, &link(ethernet::IPV6), &to)
-                }
-                None => false,
-            },
-        };
-        let (start, len) = (frame.start(), frame.len());
-        mbuf.set_bounds(start, len);
-        done
-    }
-}
-
-/// What an outbound packet becomes.
-#[inline(always)]
-fn outbound(session: &Session) -> Ends<u32> {
-    let Outside { remote, external, remote_port, external_port, delta } = session.outside();
-    Ends {
-        source: external,
-        destination: remote,
-        source_port: external_port,
-        destination_port: remote_port,
-        delta: Delta::from_raw(delta),
-    }
-}
-
-/// What an inbound packet becomes.
-#[inline(always)]
-fn inbound<A>(outside: &Outside, source: A, (destination, destination_port): (A, u16)) -> Ends<A> {
-    Ends {
-        source,
-        destination,
-        source_port: outside.remote_port,
-        destination_port,
-        delta: Delta::from_raw(outside.delta).inverse(),
     }
 }
