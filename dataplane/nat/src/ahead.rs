@@ -75,24 +75,22 @@ impl Tables {
         if let Some(number) = self.records.next() {
             prefetch(self.record(number));
         }
-        let mut keys = [None; BATCH];
-        for (tuple, key) in tuples.iter().zip(&mut keys) {
+        let mut services = [None; BATCH];
+        for (tuple, service) in tuples.iter().zip(&mut services) {
             self.outbound.prefetch(self.outbound.place(tuple.hash(&self.seed)));
             let rule = config.rule(tuple.kind_realm, tuple.prefix64, tuple.inside, tuple.remote, None);
-            *key = rule.map(|rule| {
-                let pool = config.pools[usize::from(rule.pool)].id;
-                let inside = (tuple.inside, tuple.inside_port);
-                InsideKey::new(tuple.kind_realm, tuple.protocol, inside, pool)
-            });
-            if let Some(key) = key {
-                self.bindings.prefetch_inside(key);
-            }
+            let Some(rule) = rule else { continue };
+            let pool = &config.pools[usize::from(rule.pool)];
+            let inside = (tuple.inside, tuple.inside_port);
+            let key = InsideKey::new(tuple.kind_realm, tuple.protocol, inside, pool.id);
+            self.bindings.prefetch_inside(&key);
+            *service = Some((pool, key));
         }
         // A tag in an index tells with near certainty which record it will be. A binding leads to all else that is needed;
         // without one it is found by way of the subscriber.
         let mut found = [Found::Nothing; BATCH];
-        for ((tuple, key), found) in tuples.iter().zip(&keys).zip(&mut found) {
-            match key.as_ref().and_then(|key| self.bindings.guess(key)) {
+        for ((tuple, service), found) in tuples.iter().zip(&services).zip(&mut found) {
+            match service.as_ref().and_then(|(_, key)| self.bindings.guess(key)) {
                 Some(binding) => *found = Found::Binding(binding),
                 None => self
                     .subscribers
@@ -132,10 +130,11 @@ impl Tables {
             }
         }
         self.picks = Picks { picks: [None; BATCH], next: 0 };
-        for (n, (tuple, &found)) in tuples.iter().zip(&found).enumerate() {
-            let Found::Subscriber(subscriber) = found else { continue };
-            let Some((block, port)) = self.pick_ahead(config, tuple, subscriber, now) else { continue };
+        for (n, ((tuple, service), found)) in tuples.iter().zip(&services).zip(&found).enumerate() {
+            let (Some((pool, _)), &Found::Subscriber(subscriber)) = (service, found) else { continue };
             let OutboundTuple { inside, inside_port, protocol, .. } = *tuple;
+            let wanted = Wanted::new(pool, subscriber, protocol, inside_port);
+            let Some((block, port)) = self.own_near_port(config, &wanted, now) else { continue };
             self.picks.picks[n] = Some(Pick { inside, inside_port, protocol, block, port });
             let external = self.blocks.get(block).address;
             self.bindings.prefetch_external(&ExternalKey { protocol, external, external_port: port });
@@ -149,20 +148,6 @@ impl Tables {
         let OutboundTuple { protocol, remote, remote_port, .. } = *tuple;
         let reply = InboundTuple { protocol, external, external_port, remote, remote_port };
         self.inbound.prefetch(self.inbound.place(reply.hash(&self.seed)));
-    }
-
-    /// A port for a tuple in a block that its subscriber has.
-    fn pick_ahead(
-        &mut self,
-        config: &Config,
-        tuple: &OutboundTuple,
-        subscriber: u32,
-        now: Tick,
-    ) -> Option<(u32, u16)> {
-        let rule = config.rule(tuple.kind_realm, tuple.prefix64, tuple.inside, tuple.remote, None)?;
-        let pool = &config.pools[usize::from(rule.pool)];
-        let wanted = Wanted::new(pool, subscriber, tuple.protocol, tuple.inside_port);
-        self.own_near_port(config, &wanted, now)
     }
 
     /// Before a batch of records from the wheel is looked at.

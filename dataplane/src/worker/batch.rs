@@ -4,8 +4,11 @@ use sluice_dpdk::Mbuf;
 use sluice_nat::{OutboundTuple, SessionIndex};
 use sluice_packet::{Link, Meta};
 
+use super::Worker;
 use super::classify::Class;
-use super::{BURST, Worker};
+
+/// Packets that the general stages take at a time: as many as the engine prepares new sessions for together.
+pub(super) const BATCH: usize = 32;
 
 /// A packet between intake and its end. It ends in exactly one of: transmit, punt, hand-off, drop, held.
 pub(super) struct Packet {
@@ -52,7 +55,7 @@ impl Worker {
 
     /// Classification and the look-ups of a batch, and what follows from them.
     fn pass(&mut self, batch: &mut Vec<Packet>) {
-        debug_assert!(batch.len() <= 2 * BURST);
+        debug_assert!(batch.len() <= 2 * BATCH);
         let mut classes = std::mem::take(&mut self.scratch.classes);
         let mut outbound = std::mem::take(&mut self.scratch.outbound);
         let mut inbound = std::mem::take(&mut self.scratch.inbound);
@@ -66,8 +69,8 @@ impl Worker {
             }
             classes.push(class);
         }
-        let mut found_outbound = [SessionIndex::NONE; 2 * BURST];
-        let mut found_inbound = [SessionIndex::NONE; 2 * BURST];
+        let mut found_outbound = [SessionIndex::NONE; 2 * BATCH];
+        let mut found_inbound = [SessionIndex::NONE; 2 * BATCH];
         if !outbound.is_empty() {
             let found = &mut found_outbound[..outbound.len()];
             self.engine.find_outbound(&outbound, found);

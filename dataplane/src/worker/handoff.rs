@@ -7,7 +7,7 @@ use sluice_shm::{Counter, Stage as TraceStage};
 use super::batch::Packet;
 use super::express::Origin;
 use super::stages::Stage as Charge;
-use super::{BURST, Worker};
+use super::{BATCH, BURST, Worker};
 use crate::parcel::{Parcel, Stage};
 
 /// Most bursts that are taken from a ring in a loop.
@@ -72,12 +72,18 @@ impl Worker {
         for (mbuf, place) in burst.drain().zip(places) {
             let Origin { interface, hops } = origins[place];
             self.enter_again(mbuf, interface, hops, false, &mut batch);
+            if batch.len() == BATCH {
+                self.process(&mut batch);
+            }
         }
         for Parcel { mbuf, interface, hops, stage } in others.into_iter().take(count).flatten() {
             match stage {
                 Stage::Transmit { port, interface } => self.send(mbuf, port, interface, hops),
                 Stage::Enter | Stage::Hairpin => {
                     self.enter_again(mbuf, interface, hops, stage == Stage::Hairpin, &mut batch);
+                    if batch.len() == BATCH {
+                        self.process(&mut batch);
+                    }
                 }
             }
         }

@@ -10,7 +10,7 @@ use sluice_packet::{DropReason, ethernet};
 use sluice_shm::Counter;
 
 use super::batch::Packet;
-use super::{BURST, Worker};
+use super::{BATCH, Worker};
 
 /// Packets that may wait, for all neighbours of a worker together.
 const SLOTS: usize = 256;
@@ -106,7 +106,7 @@ impl Worker {
                 Err(reason) => self.count_drop(Some(packet.interface), reason),
             }
             let next = self.held.packets.front().filter(|_| turn + 1 < waiting).map(|next| next.wait);
-            if batch.len() == BURST || next != Some(wait) {
+            if batch.len() == BATCH || next != Some(wait) {
                 self.process(&mut batch);
             }
         }

@@ -7,7 +7,7 @@ use sluice_shm::{Counter, Stage};
 use super::batch::{NO_TRACE, Packet};
 use super::stages::Stage as Charge;
 use super::trace::Seen;
-use super::{BURST, Worker};
+use super::{BATCH, BURST, Worker};
 
 const ARP: u16 = 0x0806;
 const IPV4: u16 = 0x0800;
@@ -33,6 +33,9 @@ impl Worker {
             let mut batch = std::mem::take(&mut self.scratch.batch);
             for mbuf in burst.drain() {
                 self.intake(mbuf, port, &mut batch);
+                if batch.len() == BATCH {
+                    self.process(&mut batch);
+                }
             }
             self.process(&mut batch);
             self.scratch.batch = batch;

@@ -44,6 +44,7 @@ use crate::clock::{Clock, Interpolator};
 use crate::ident::Leases;
 use crate::parcel::{Injection, Parcel, Punt};
 use crate::setup::Setup;
+use batch::BATCH;
 use idle::Idle;
 pub use idle::Policy;
 use stages::Stage;
@@ -145,13 +146,13 @@ struct Scratch {
 impl Scratch {
     fn new() -> Self {
         Self {
-            batch: Vec::with_capacity(2 * BURST),
-            classes: Vec::with_capacity(2 * BURST),
-            outbound: Vec::with_capacity(2 * BURST),
-            new: Vec::with_capacity(2 * BURST),
-            inbound: Vec::with_capacity(2 * BURST),
-            hairpins: Vec::with_capacity(2 * BURST),
-            spare: Vec::with_capacity(2 * BURST),
+            batch: Vec::with_capacity(2 * BATCH),
+            classes: Vec::with_capacity(2 * BATCH),
+            outbound: Vec::with_capacity(2 * BATCH),
+            new: Vec::with_capacity(2 * BATCH),
+            inbound: Vec::with_capacity(2 * BATCH),
+            hairpins: Vec::with_capacity(2 * BATCH),
+            spare: Vec::with_capacity(2 * BATCH),
             probes: Vec::with_capacity(EXPIRE_BUDGET),
         }
     }

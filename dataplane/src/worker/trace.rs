@@ -11,7 +11,7 @@ use super::Worker;
 use super::batch::{NO_TRACE, Packet};
 
 /// Records under way: as many as a worker can have packets between intake and end.
-const SLOTS: usize = 2 * super::BURST;
+const SLOTS: usize = 2 * super::BATCH;
 
 /// The tracer of a worker.
 pub(super) struct Tracer {
