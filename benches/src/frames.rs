@@ -76,20 +76,34 @@ pub fn len(family: Family) -> usize {
     }
 }
 
-/// Who sends, and to whom.
-#[derive(Clone, Copy)]
-struct Ends {
-    source: u128,
-    destination: u128,
-    source_port: u16,
-    destination_port: u16,
-    protocol: Protocol,
+/// Who sends what, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ends {
+    /// Source address; IPv4 in the low 32 bits.
+    pub source: u128,
+    /// Destination address.
+    pub destination: u128,
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// UDP or TCP.
+    pub protocol: Protocol,
+    /// Flags, if it is TCP.
+    pub flags: u8,
 }
 
-/// Writes a packet of a flow into a buffer.
+/// Writes a packet of a flow into a buffer. Segments of TCP are in the middle of a connection.
 pub fn write(population: &Population, direction: Direction, flow: u32, buffer: &mut Buffer) {
+    let family = family(population.flows.kind, direction);
+    write_between(family, &ends(population, direction, flow), buffer);
+}
+
+/// Who sends the packets of a flow in a direction, and to whom.
+pub fn ends(population: &Population, direction: Direction, flow: u32) -> Ends {
     let protocol = population.flows.protocol;
-    let ends = match direction {
+    let flags = if protocol == Protocol::Tcp { tcp::ACK } else { 0 };
+    match direction {
         Direction::Outbound => {
             let tuple = population.outbound(flow);
             Ends {
@@ -101,6 +115,7 @@ pub fn write(population: &Population, direction: Direction, flow: u32, buffer: &
                 source_port: tuple.inside_port,
                 destination_port: tuple.remote_port,
                 protocol,
+                flags,
             }
         }
         Direction::Inbound => {
@@ -111,14 +126,19 @@ pub fn write(population: &Population, direction: Direction, flow: u32, buffer: &
                 source_port: tuple.remote_port,
                 destination_port: tuple.external_port,
                 protocol,
+                flags,
             }
         }
-    };
+    }
+}
+
+/// Writes a packet of anybody into a buffer.
+pub fn write_between(family: Family, ends: &Ends, buffer: &mut Buffer) {
     let frame = &mut buffer.0[HEADROOM..];
     frame[..12].copy_from_slice(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]);
-    match family(population.flows.kind, direction) {
-        Family::V6 => v6(frame, &ends),
-        Family::V4 => v4(frame, &ends),
+    match family {
+        Family::V6 => v6(frame, ends),
+        Family::V4 => v4(frame, ends),
     }
 }
 
@@ -169,14 +189,14 @@ fn seal(payload: &mut [u8], protocol: Protocol, sum: u16) {
     }
 }
 
-/// A header whose checksum is still zero, and data. Segments of TCP are in the middle of a connection.
+/// A header whose checksum is still zero, and data.
 fn transport_header(payload: &mut [u8], ends: &Ends) {
     payload.fill(0);
     payload[..2].copy_from_slice(&ends.source_port.to_be_bytes());
     payload[2..4].copy_from_slice(&ends.destination_port.to_be_bytes());
     if ends.protocol == Protocol::Tcp {
         payload[12] = 5 << 4;
-        payload[13] = tcp::ACK;
+        payload[13] = ends.flags;
     } else {
         payload[4..6].copy_from_slice(&(L4 as u16).to_be_bytes());
     }

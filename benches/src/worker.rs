@@ -1,5 +1,7 @@
 //! Rows about whole workers: from Ethernet in to transmit, with routes, sizes, counters and time; the driver's share left out.
 
+#[cfg(test)]
+mod flood;
 mod rig;
 
 use std::sync::Arc;
@@ -317,6 +319,7 @@ mod tests {
         for kind in KINDS {
             the_lane_does_what_the_general_stages_do(&bench, Flows::udp(kind, 300));
             the_lane_does_what_the_general_stages_do(&bench, Flows::tcp(kind, 300));
+            flood::established_flows_lose_nothing(&bench.eal, kind);
         }
     }
 

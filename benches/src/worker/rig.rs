@@ -43,7 +43,8 @@ static NUMBERS: AtomicU16 = AtomicU16::new(0);
 
 /// The far ends of a port.
 struct Outside {
-    feed: TxQueue,
+    /// One for each receive queue of the first worker.
+    feeds: Vec<TxQueue>,
     /// One for each worker.
     drain: Vec<RxQueue>,
 }
@@ -77,6 +78,20 @@ impl Rig {
         config: &Arc<Config>,
         engines: Vec<Engine>,
     ) -> Result<Self, Error> {
+        Self::with_queues(eal, shared, config, engines, 1)
+    }
+
+    /// The same, and the first worker has so many receive queues on each port.
+    ///
+    /// # Errors
+    /// As [`Rig::new`].
+    pub(super) fn with_queues(
+        eal: &Eal,
+        shared: &Arc<Shared>,
+        config: &Arc<Config>,
+        engines: Vec<Engine>,
+        queues: usize,
+    ) -> Result<Self, Error> {
         let count = engines.len();
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let registered = RegisteredThread::new()?;
@@ -85,12 +100,12 @@ impl Rig {
         let (mut ports, mut receive, mut transmit) =
             (vec![], vec![], (0..count).map(|_| vec![]).collect::<Vec<_>>());
         for port in 0..2 {
-            let (feed, first, sends, drain) = attach(eal, &pool, number * 2 + port, count)?;
-            receive.push(Receive { port, queue: first });
+            let (feeds, first, sends, drain) = attach(eal, &pool, number * 2 + port, queues, count)?;
+            receive.extend(first.into_iter().map(|queue| Receive { port, queue }));
             for (transmit, queue) in transmit.iter_mut().zip(sends) {
                 transmit.push(Transmit::Own(Outbox::new(queue)));
             }
-            ports.push(Outside { feed, drain });
+            ports.push(Outside { feeds, drain });
         }
         let setup = Arc::new(setup(config)?);
         let parent = std::env::temp_dir();
@@ -155,7 +170,7 @@ impl Rig {
                 mbuf.set_bounds(HEADROOM, len);
                 mbuf.data_mut().copy_from_slice(buffer.frame(len));
             }
-            self.ports[from].feed.tx(burst);
+            self.ports[from].feeds[0].tx(burst);
         }
         let before = cycles();
         while self.turn() > 0 {}
@@ -182,14 +197,28 @@ impl Rig {
     /// Puts one frame in, and returns what comes out: of which port, and its bytes.
     #[cfg(test)]
     pub(super) fn one(&mut self, port: usize, frame: &[u8]) -> Vec<(usize, Vec<u8>)> {
+        self.put(port, 0, [frame]);
+        while self.turn() > 0 {}
+        self.take()
+    }
+
+    /// Puts up to a burst of frames into a queue of a port.
+    #[cfg(test)]
+    pub(super) fn put<'a>(&mut self, port: usize, queue: usize, frames: impl IntoIterator<Item = &'a [u8]>) {
         let mut burst = Burst::<BURST>::new();
-        self.pool.alloc_bulk(&mut burst, 1);
-        for mbuf in burst.iter_mut() {
+        for frame in frames {
+            let mut mbuf = self.pool.alloc().expect("a buffer");
             mbuf.set_bounds(HEADROOM, frame.len());
             mbuf.data_mut().copy_from_slice(frame);
+            assert!(burst.push(mbuf).is_ok(), "more than a burst");
         }
-        self.ports[port].feed.tx(&mut burst);
-        while self.turn() > 0 {}
+        self.ports[port].feeds[queue].tx(&mut burst);
+        assert!(burst.is_empty(), "the ring is full");
+    }
+
+    /// Takes all that came out: of which port, and its bytes.
+    #[cfg(test)]
+    pub(super) fn take(&mut self) -> Vec<(usize, Vec<u8>)> {
         for (punts, ..) in &mut self.ends {
             while punts.pop().is_ok() {}
         }
@@ -197,8 +226,10 @@ impl Rig {
         for (port, outside) in self.ports.iter_mut().enumerate() {
             for queue in &mut outside.drain {
                 let mut burst = Burst::<BURST>::new();
-                queue.rx(&mut burst);
-                out.extend(burst.iter().map(|mbuf| (port, mbuf.data().to_vec())));
+                while queue.rx(&mut burst) > 0 {
+                    out.extend(burst.iter().map(|mbuf| (port, mbuf.data().to_vec())));
+                    burst.clear();
+                }
             }
         }
         out
@@ -213,7 +244,7 @@ impl Rig {
     }
 
     /// A loop of each worker. Returns how many packets they had.
-    fn turn(&mut self) -> usize {
+    pub(super) fn turn(&mut self) -> usize {
         let registered = &self.registered;
         self.workers.iter_mut().map(|worker| worker.turn(registered).unwrap_or(0)).sum()
     }
@@ -228,20 +259,20 @@ pub(super) fn driver(eal: &Eal, rounds: usize) -> Result<Vec<u64>, Error> {
     let _registered = RegisteredThread::new()?;
     let size = MempoolConfig { count: 4095, ..MempoolConfig::default() };
     let pool = Mempool::new(&format!("rig{number}"), &size)?;
-    let (mut feed, mut from, _sends, _drain) = attach(eal, &pool, number * 2, 1)?;
-    let (_feed, _from, mut to, mut drain) = attach(eal, &pool, number * 2 + 1, 1)?;
+    let (mut feed, mut from, _sends, _drain) = attach(eal, &pool, number * 2, 1, 1)?;
+    let (_feed, _from, mut to, mut drain) = attach(eal, &pool, number * 2 + 1, 1, 1)?;
     let mut spare: Vec<Burst<BURST>> = (0..ROUND / BURST).map(|_| Burst::new()).collect();
     let mut samples = Vec::with_capacity(rounds);
     for _ in 0..rounds {
         for burst in &mut spare {
             let missing = BURST - burst.len();
             pool.alloc_bulk(burst, missing);
-            feed.tx(burst);
+            feed[0].tx(burst);
         }
         let before = cycles();
         loop {
             let mut burst = Burst::<BURST>::new();
-            if from.rx(&mut burst) == 0 {
+            if from[0].rx(&mut burst) == 0 {
                 break;
             }
             to[0].tx(&mut burst);
@@ -254,19 +285,18 @@ pub(super) fn driver(eal: &Eal, rounds: usize) -> Result<Vec<u64>, Error> {
     Ok(samples)
 }
 
-/// A port, and its queues: to feed it, to be fed from it, to send through it, and to see what was sent.
-fn attach(
-    eal: &Eal,
-    pool: &Mempool,
-    number: u16,
-    workers: usize,
-) -> Result<(TxQueue, RxQueue, Vec<TxQueue>, Vec<RxQueue>), Error> {
+/// Queues of a port: to feed it, to be fed from it, to send through it, and to see what was sent.
+type Queues = (Vec<TxQueue>, Vec<RxQueue>, Vec<TxQueue>, Vec<RxQueue>);
+
+/// A port with so many queues to be fed from, and one to send through for each worker.
+fn attach(eal: &Eal, pool: &Mempool, number: u16, feeds: usize, workers: usize) -> Result<Queues, Error> {
     let device = Device::Ring { name: format!("bench{number}") };
     let mut port = Port::attach(eal, &device, number)?;
-    let queues = 1 + workers as u16;
+    let queues = (feeds + workers) as u16;
     let config = PortConfig { rx_queues: queues, tx_queues: queues, ..PortConfig::default() };
     let (mut rx, mut tx) = port.configure(&config, pool)?;
-    Ok((tx.remove(0), rx.remove(0), tx, rx))
+    let (drain, sends) = (rx.split_off(feeds), tx.split_off(feeds));
+    Ok((tx, rx, sends, drain))
 }
 
 /// Hand-off rings, for each worker those into it and those from it.
@@ -319,6 +349,8 @@ fn setup(config: &Arc<Config>) -> Result<Setup, Error> {
         router.set(Neighbour { interface, ipv6, address }, [4, 0, 0, 0, 0, 9], State::Resolved)?;
     }
     let ports = vec![PortSpec { device: "ring:bench".into(), mtu: 1500 }; 2];
-    let snapshot = Snapshot { generation: 1, interfaces, ports, ..Snapshot::default() };
+    let icmp_errors_per_second = 1000;
+    let snapshot =
+        Snapshot { generation: 1, interfaces, ports, icmp_errors_per_second, ..Snapshot::default() };
     Ok(Setup::new(&snapshot, &[MAC; 2], Arc::clone(config), router.routes()))
 }
