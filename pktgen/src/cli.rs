@@ -54,7 +54,8 @@ The defaults are addresses for benchmarks (RFC 2544, RFC 5180). A Sluice that fi
   nat44: [{ sources: [198.18.0.0/24], pool: public }]
 
 First every flow is opened: one frame each way, at --open-rate, up to five times. Then all flows are sent in turn
-for --seconds; the responder on the outside answers every frame that it gets, to the address and port it came from.")]
+for --seconds; the responder on the outside answers every frame that it gets, to the address and port it came from.
+With --new-flows or --unsolicited a flood comes beside them, and the tester stays for all of --linger after it.")]
     Quick(Box<Quick>),
     /// Connect the two ports to each other, without a device, and verify that the tester loses nothing by itself
     #[command(after_help = "Examples:
@@ -98,6 +99,12 @@ pub struct Quick {
     /// Responder's address [default: the tester's outside]
     #[arg(long, value_name = "ADDRESS")]
     remote: Option<IpAddr>,
+    /// Beside the flows, first frames of new ones from the same hosts, so many a second; they are counted, not measured
+    #[arg(long, value_name = "PPS", value_parser = parse_rate)]
+    new_flows: Option<Rate>,
+    /// Beside the flows, frames to their external addresses that nobody asked for, so many a second
+    #[arg(long, value_name = "PPS", value_parser = parse_rate)]
+    unsolicited: Option<Rate>,
     #[command(flatten)]
     load: Load,
     /// Output, memory and cores.
@@ -295,7 +302,8 @@ impl Quick {
                 hosts_of(prefix, self.hosts)?
             }
         };
-        let plan = self.load.plan(translation, inside_station, outside_station, hosts, remote, run);
+        let mut plan = self.load.plan(translation, inside_station, outside_station, hosts, remote, run);
+        plan.strangers = [self.new_flows, self.unsolicited].map(|rate| rate.map(|Rate(pps)| pps));
         plan.check()?;
         Ok(plan)
     }
@@ -350,6 +358,7 @@ impl Load {
             open_rate: self.open_rate,
             duration: self.seconds,
             linger: self.linger,
+            strangers: [None; 2],
             seed: self.seed,
             run,
         };

@@ -35,6 +35,7 @@ pub mod report;
 pub mod run;
 pub mod side;
 pub mod signature;
+pub mod strangers;
 pub mod template;
 pub mod verify;
 pub mod window;

@@ -68,6 +68,9 @@ pub struct Plan {
     pub duration: Duration,
     /// How long to wait for the last ones.
     pub linger: Duration,
+    /// Frames of strangers a second, from inside and from outside (see [`crate::strangers`]): none, or so many, or, without a
+    /// number, as many as there is room for.
+    pub strangers: [Option<Option<u64>>; 2],
     /// Where source ports begin and how they are spread.
     pub seed: u64,
     /// Number of the run, 7 bits.
@@ -343,6 +346,7 @@ pub(crate) mod tests {
             open_rate: 400,
             duration: Duration::from_secs(1),
             linger: Duration::from_secs(2),
+            strangers: [None; 2],
             seed: 1,
             run: 5,
         }

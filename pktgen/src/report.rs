@@ -36,6 +36,8 @@ pub struct Machinery {
     pub opened: u32,
     /// How the sending went.
     pub sending: Sending,
+    /// Strangers' frames sent, from inside and from outside.
+    pub strangers: [u64; 2],
 }
 
 /// A report.
@@ -81,6 +83,10 @@ pub struct Report {
     pub wrong_kinds: BTreeMap<&'static str, u64>,
     /// The first wrong frame.
     pub first_wrong: Option<FirstWrong>,
+    /// First frames of new flows beside those that are measured.
+    pub new_flows: Beside,
+    /// Frames that nobody asked for.
+    pub unsolicited: Beside,
     /// Frames that were none of the test's.
     pub foreign: u64,
     /// ICMP errors received.
@@ -124,6 +130,15 @@ pub struct Way {
     pub worst_flow: Option<(u32, u32)>,
     /// Delays; null if nothing was received.
     pub latency_us: Option<Latency>,
+}
+
+/// Frames beside the measured ones.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Beside {
+    /// Frames sent.
+    pub sent: u64,
+    /// Frames that came out on the other side.
+    pub came_out: u64,
 }
 
 /// Delays in microseconds.
@@ -189,6 +204,8 @@ impl Report {
             inbound: Way::new(judge, Direction::Inbound, seconds),
             wrong_kinds: wrong.kinds.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
             first_wrong,
+            new_flows: Beside { sent: machinery.strangers[0], came_out: judge.strangers[0] },
+            unsolicited: Beside { sent: machinery.strangers[1], came_out: judge.strangers[1] },
             foreign: judge.foreign,
             icmp_errors: judge.icmp_errors,
             first_icmp_error: judge.first_icmp.clone(),
@@ -306,6 +323,12 @@ impl Report {
         add("latency p99, µs", &delay(|latency| latency.p99));
         add("latency max, µs", &delay(|latency| latency.max));
         lines.push(format!("latency: {}", self.timestamps));
+        for (what, beside) in [("new flows", self.new_flows), ("unsolicited", self.unsolicited)] {
+            if beside.sent > 0 {
+                let (sent, came_out) = (grouped(beside.sent), grouped(beside.came_out));
+                lines.push(format!("beside them, {what}: {sent} frames sent, {came_out} came out"));
+            }
+        }
         if let Some(wrong) = &self.first_wrong {
             lines.push(String::new());
             lines.push(format!("the first wrong frame, {}, by its {}:", wrong.direction, wrong.what));

@@ -16,6 +16,7 @@ use crate::plan::{Plan, Station, ip};
 use crate::report::{Machinery, Report};
 use crate::side::{Opened, Side, SideError};
 use crate::signature::Direction;
+use crate::strangers::{self, Strangers};
 use crate::template::Template;
 use crate::verify::{Verdict, Verifier};
 
@@ -159,6 +160,7 @@ fn measure(command: &Command, machine: &Machine) -> Result<Report, RunError> {
         unanswered: tester.unanswered,
         opened,
         sending,
+        strangers: tester.strangers.sent(),
     };
     Ok(Report::new(&tester.plan, &tester.judge, machinery))
 }
@@ -303,6 +305,7 @@ struct Tester {
     judge: Verifier,
     clock: Clock,
     stop: Arc<AtomicBool>,
+    strangers: Strangers,
     /// Frames that the responder could not answer for lack of room.
     unanswered: u64,
 }
@@ -319,7 +322,8 @@ impl Tester {
         let outbound = Template::new(plan.inside.family, macs[0], inside.mac, plan.inside_len());
         let inbound = Template::new(plan.outside.family, macs[1], outside.mac, plan.outside_len());
         let judge = Verifier::new(&plan, inside.mac, outside.mac);
-        Self { plan, inside, outside, outbound, inbound, judge, clock, stop, unanswered: 0 }
+        let strangers = Strangers::new(&plan, clock.now());
+        Self { strangers, plan, inside, outside, outbound, inbound, judge, clock, stop, unanswered: 0 }
     }
 
     fn stopped(&self) -> bool {
@@ -357,6 +361,7 @@ impl Tester {
         self.judge.start_measuring();
         self.unanswered = 0;
         let start = self.clock.now();
+        self.strangers = Strangers::new(&self.plan, start);
         let length = self.plan.duration.as_nanos() as u64;
         let mut pace = Pace::new(self.plan.rate, start);
         let mut flow = 0;
@@ -369,13 +374,25 @@ impl Tester {
                 flow = if flow + 1 == self.plan.flows { 0 } else { flow + 1 };
             }
             pace.sent(pushed);
-            self.turn(pushed > 0);
+            let busy = self.send_strangers(now) | (pushed > 0);
+            self.turn(busy);
             now = self.clock.now();
         }
         let elapsed = Duration::from_nanos(now - start);
         self.drain(self.plan.linger.as_nanos() as u64);
         let asked = self.plan.rate.map(|rate| (elapsed.as_secs_f64() * rate as f64) as u64);
         Sending { elapsed, asked }
+    }
+
+    /// Strangers have the room that the flows have left. Whether there were any.
+    fn send_strangers(&mut self, now: u64) -> bool {
+        let Self { plan, inside, outside, outbound, inbound, judge, strangers, .. } = self;
+        let from_inside = strangers.outbound.send(now, inside, outbound, |n| Some(strangers::first(plan, n)));
+        let from_outside = strangers.inbound.send(now, outside, inbound, |n| {
+            let (address, _) = judge.external(n % plan.flows)?;
+            Some(strangers::unsolicited(plan, n, address))
+        });
+        from_inside | from_outside
     }
 
     #[inline]
@@ -455,7 +472,8 @@ impl Tester {
             if received != seen {
                 (last, seen) = (now, received);
             }
-            if (flushed && self.judge.is_complete()) || now - last > quiet {
+            // What becomes of strangers nobody knows: they have all the time.
+            if (flushed && self.judge.is_complete() && !self.strangers.came()) || now - last > quiet {
                 return;
             }
         }

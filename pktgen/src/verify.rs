@@ -9,6 +9,7 @@ use crate::histogram::Histogram;
 use crate::plan::{Plan, Translation, family_name, ip};
 use crate::received::{Datagram, Reading, read};
 use crate::signature::{self, Direction, Signature};
+use crate::strangers;
 use crate::template::{self, HOP_LIMIT};
 use crate::window::{Arrival, Window};
 
@@ -122,6 +123,8 @@ pub struct Verifier {
     pub wrong: Wrong,
     /// Frames that are none of ours.
     pub foreign: u64,
+    /// Strangers' frames that came out, outbound and inbound.
+    pub strangers: [u64; 2],
     /// ICMP errors received, and the first: which side, type and code.
     pub icmp_errors: u64,
     /// The first of them, in words.
@@ -149,6 +152,7 @@ impl Verifier {
             inbound: Counts::default(),
             wrong: Wrong::default(),
             foreign: 0,
+            strangers: [0; 2],
             icmp_errors: 0,
             first_icmp: None,
         }
@@ -228,6 +232,10 @@ impl Verifier {
                 "a datagram on the test's port without one",
             ));
         };
+        if self.plan.strangers != [None; 2] && signature.run == strangers::run(&self.plan) {
+            self.strangers[signature.direction as usize] += 1;
+            return Ok(Verdict::Done);
+        }
         if signature.run != self.plan.run {
             return Ok(self.ignore());
         }
@@ -378,6 +386,11 @@ impl Verifier {
             .filter(|(_, flow)| flow.inbound.received == 0)
             .map(|(index, _)| index)
             .collect()
+    }
+
+    /// External address and port of a flow, as far as they are known.
+    pub fn external(&self, flow: u32) -> Option<(u128, u16)> {
+        self.flows.get(flow as usize)?.external
     }
 
     /// Flows that came through to the outside at least.

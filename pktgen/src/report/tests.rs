@@ -17,6 +17,7 @@ fn machinery(allow_loss: f64, opened: u32) -> Machinery {
         unanswered: 0,
         opened,
         sending: Sending { elapsed: Duration::from_secs(2), asked: Some(100) },
+        strangers: [0; 2],
     }
 }
 
