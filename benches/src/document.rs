@@ -41,7 +41,10 @@ const SECTIONS: [Section; 12] = [
     Section {
         prefixes: &["worker."],
         title: "Worker",
-        text: "From Ethernet in to transmit, without driver.",
+        text: "From Ethernet in to transmit, without driver. `longest_turn`: the longest loop with full bursts in it while seven eighths of all sessions \
+               end in the same tick (`end`), and while an empty table is filled by nothing but first packets (`new`). Several runs do the same with new \
+               memory each time; a turn counts with the least that it took in any, which leaves out what the machine put in between. `interrupted`: the longest \
+               turns of the runs as they were.",
     },
     Section {
         prefixes: &["io."],
@@ -64,10 +67,11 @@ const SECTIONS: [Section; 12] = [
     Section {
         prefixes: &["expiry."],
         title: "End of sessions",
-        text: "`end`: seven eighths of all sessions end in the same tick, in calls that look at no more than 64 records, with packets of the others in \
-               between. `refile`: none ends, all are looked at. `thousandth_call`: what one call in a thousand \
-               exceeds. Longest calls contain interruptions by kernel and hypervisor: `nothing` is a loop that does nothing, as often and as long as \
-               the calls of `end`.",
+        text: "`end`: seven eighths of all sessions end in the same tick, in calls that look at no more than 32 records, with packets of the others in \
+               between. `refile`: none ends, all are looked at. `longest_call`: the same is done several times, each time with new memory; every call \
+               counts with the least that it took, for interruptions hit other calls in each run and work does not; this is the longest of them. \
+               `thousandth_call`: what one call in a thousand exceeds, and `interrupted`: the longest, both in single runs, with all that kernel and \
+               hypervisor do in between. For these `nothing` is a loop that does nothing, as often and as long as the calls of `end`.",
     },
     Section {
         prefixes: &["memory."],

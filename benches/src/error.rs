@@ -77,6 +77,14 @@ pub enum Error {
         /// Sessions that are.
         found: u32,
     },
+    /// Runs that should have been the same were not.
+    #[error("a run had {found} steps where the one before had {expected}: they cannot be compared")]
+    OtherSteps {
+        /// Steps of the first run.
+        expected: usize,
+        /// Steps of this one.
+        found: usize,
+    },
     /// The log of events could not be read.
     #[error("the control region in {0} has no dataplane behind it")]
     NoDataplane(PathBuf),

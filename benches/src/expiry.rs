@@ -8,19 +8,36 @@
 use sluice_nat::{Direction, Kind, SessionIndex, Tick};
 
 use crate::flows::Flows;
-use crate::hardware::cycles;
+use crate::hardware::{cycles, release_free_memory};
+use crate::least::Least;
 use crate::meter::{BATCH, START};
 use crate::notices::Notices;
 use crate::population::{Arrival, Draw};
 use crate::setup::{LIFE, REST};
 use crate::{Error, Population};
 
-/// Records that a call may look at.
-pub const BUDGET: usize = 64;
+/// Records that a call may look at, as in a worker.
+pub const BUDGET: usize = 32;
 /// Ticks of the last step, in which all sessions fall due together.
 const LEAP: u32 = 10;
 /// One session of so many goes on.
 const STAYING: u32 = 8;
+
+/// What the longest calls are without interruptions: those in which sessions are filed again, and those in which they end.
+///
+/// # Errors
+/// As [`Expiry::new`] and [`Expiry::round`].
+pub fn least(sessions: u32, runs: usize) -> Result<[Least; 2], Error> {
+    let mut least = [Least::default(), Least::default()];
+    for _ in 0..runs {
+        release_free_memory();
+        let waves = Expiry::new(sessions)?.waves()?;
+        for (least, (took, _)) in least.iter_mut().zip(waves) {
+            least.add(took)?;
+        }
+    }
+    Ok(least)
+}
 
 /// What the calls of one round took.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -85,6 +102,18 @@ impl Expiry {
     /// [`Error::Left`], [`Error::Refused`], [`Error::Lost`].
     pub fn round(&mut self) -> Result<Round, Error> {
         let all = self.population.sessions();
+        let [refile, end] = self.waves()?.map(|(took, seen)| Calls::of(took, seen));
+        let staying = self.population.sessions();
+        self.wait(REST);
+        self.population.touch(staying, self.now);
+        self.population.open_to(all, self.now)?;
+        let nothing = nothing(end.seen / BUDGET, end.cycles / (end.seen / BUDGET).max(1) as u64);
+        Ok(Round { refile, end, ended: all - staying, nothing })
+    }
+
+    /// First no session ends and then most do. Returns cycles, call by call, and how many records were looked at.
+    fn waves(&mut self) -> Result<[(Vec<u64>, usize); 2], Error> {
+        let all = self.population.sessions();
         let staying = all / STAYING;
         self.wait(LIFE);
         self.population.touch(all, self.now);
@@ -94,11 +123,7 @@ impl Expiry {
         self.population.touch(staying, self.now);
         let end = self.calls(staying)?;
         self.population.ended_to(staying)?;
-        self.wait(REST);
-        self.population.touch(staying, self.now);
-        self.population.open_to(all, self.now)?;
-        let nothing = nothing(end.seen / BUDGET, end.cycles / (end.seen / BUDGET).max(1) as u64);
-        Ok(Round { refile, end, ended: all - staying, nothing })
+        Ok([refile, end])
     }
 
     /// Lets time pass as a worker sees it, up to a leap at the end in which what was filed falls due.
@@ -111,7 +136,7 @@ impl Expiry {
     }
 
     /// Calls until there is nothing left to do, with packets of the first `live` flows in between.
-    fn calls(&mut self, live: u32) -> Result<Calls, Error> {
+    fn calls(&mut self, live: u32) -> Result<(Vec<u64>, usize), Error> {
         let (mut took, mut all) = (Vec::new(), 0);
         loop {
             self.packets(live)?;
@@ -121,7 +146,7 @@ impl Expiry {
             took.push(cycles() - before);
             all += seen;
             if seen < BUDGET {
-                return Ok(Calls::of(took, all));
+                return Ok((took, all));
             }
         }
     }
@@ -181,5 +206,11 @@ mod tests {
             assert_eq!(expiry.population.engine.stats().sessions, 8000);
             assert_eq!(expiry.notices.lost(), 0);
         }
+    }
+
+    #[test]
+    fn runs_do_the_same_call_by_call() {
+        let least = least(8000, 3).unwrap();
+        assert!(least.iter().all(|least| least.longest() > 0 && least.interrupted().len() == 3));
     }
 }

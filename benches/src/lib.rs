@@ -12,7 +12,7 @@
 //! | [`flows`], [`population`], [`region`], [`frames`] | flows, an engine full of their sessions, its memory, and packets of them |
 //! | [`established`] | the engine: look up, take note, translate |
 //! | [`lookup`], [`rewrite`], [`checksum`], [`whole`] | parts of it alone, and all of it on packets that have to be read first |
-//! | [`setup`], [`port`], [`expiry`], [`memory`], [`handoff`], [`notices`] | everything that is not the packet of an established session |
+//! | [`setup`], [`port`], [`expiry`], [`least`], [`memory`], [`handoff`], [`notices`] | everything that is not the packet of an established session |
 //! | [`gateway`], [`reader`], [`listing`] | what `sluice sessions` costs the worker beside it, and how fast it is |
 //! | [`io`] | the whole gateway with I/O, beside testpmd |
 //! | [`suite`], [`machine`] | which rows are measured, and on what |
@@ -33,6 +33,7 @@ pub mod gateway;
 pub mod handoff;
 pub mod hardware;
 pub mod io;
+pub mod least;
 pub mod listing;
 pub mod lookup;
 pub mod machine;

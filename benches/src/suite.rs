@@ -61,6 +61,15 @@ impl Plan {
         sizes
     }
 
+    /// Sizes of the rows about the longest turn. The largest takes minutes, so it has to be asked for by name.
+    pub(crate) fn longest_sizes(&self) -> &'static [u32] {
+        match (self.quick, self.only.is_some()) {
+            (true, _) => &[1 << 17],
+            (false, false) => &[1 << 20],
+            (false, true) => &[1 << 20, 10_000_000],
+        }
+    }
+
     /// Sizes of the rows about new sessions.
     fn setup_sizes(&self) -> &'static [u32] {
         if self.is_short() { &SIZES[..3] } else { &SIZES }

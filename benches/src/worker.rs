@@ -2,18 +2,20 @@
 
 #[cfg(test)]
 mod flood;
+mod longest;
 mod rig;
 
 use std::sync::Arc;
 
 use sluice_dpdk::{Eal, EalArgs};
-use sluice_nat::{Direction, Engine, Kind, Shared, WorkerId};
+use sluice_nat::{Direction, Engine, Kind, WorkerId};
 use sluice_shm::{Counter, CountersSnapshot};
 
 use crate::flows::{DIRECTIONS, Flows, KINDS, direction_name};
 use crate::frames::{self, Buffer};
+use crate::least::{LEAST_RUNS, Least};
 use crate::machine::Machine;
-use crate::meter::summary;
+use crate::meter::{START, summary};
 use crate::population::Arrival;
 use crate::report::{CYCLES, Method, Report, Row, Source, YARDSTICK};
 use crate::suite::{Plan, SIZES};
@@ -65,6 +67,7 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report, Er
     }
     bench.new_sessions()?;
     bench.hand_off()?;
+    bench.longest_turns(machine.unit_mhz)?;
     machine.after();
     let Bench { mut report, .. } = bench;
     report.rows.retain(|row| plan.wants(&row.bench) || row.bench == YARDSTICK);
@@ -107,12 +110,8 @@ impl Bench<'_> {
 
     /// A worker over the engine of a population, which keeps the flows.
     fn rig(&self, population: &mut Population) -> Result<Rig, Error> {
-        let (shared, config) = (Arc::clone(&population.shared), Arc::clone(&population.config));
-        // What is left behind is never asked.
-        let small = Shared::new(&[], sluice_nat::Geometry::default());
-        let other = Engine::new(small, WorkerId(0), Arc::clone(&config));
-        let engine = std::mem::replace(&mut population.engine, other);
-        Rig::new(&self.eal, &shared, &config, vec![engine])
+        // The sessions are as old as they are in the engine's own benchmarks.
+        Rig::over(&self.eal, population, START.after(4))
     }
 
     fn established(&mut self, sessions: u32) -> Result<(), Error> {
@@ -198,6 +197,23 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// The longest turn while sessions end or begin. With ten million only if it is asked for by name.
+    fn longest_turns(&mut self, unit_mhz: f64) -> Result<(), Error> {
+        type Measure = fn(&Eal, u32, usize) -> Result<Least, Error>;
+        let all: [(&str, Measure); 2] = [("end", longest::end), ("new", longest::new)];
+        for (name, measure) in all.map(|(part, measure)| (format!("worker.longest_turn.{part}"), measure)) {
+            if !self.wants(&name) {
+                continue;
+            }
+            for &sessions in self.plan.longest_sizes() {
+                (self.progress)(&format!("{name}, {sessions} sessions"));
+                let least = measure(&self.eal, sessions, self.plan.runs.max(LEAST_RUNS))?;
+                self.report.rows.extend(rows_of_longest(&name, sessions, &least, unit_mhz));
+            }
+        }
+        Ok(())
+    }
+
     /// Two workers in turn on one core, the second without receive queues: a share of the packets is the second's.
     fn hand_off(&mut self) -> Result<(), Error> {
         if !self.wants("handoff.worker.") && !self.wants("handoff.worker.0") {
@@ -209,7 +225,7 @@ impl Bench<'_> {
         let (shared, config) = (Arc::clone(&population.shared), Arc::clone(&population.config));
         let engines =
             [0, 1].map(|worker| Engine::new(Arc::clone(&shared), WorkerId(worker), Arc::clone(&config)));
-        let mut rig = Rig::new(&self.eal, &shared, &config, engines.into())?;
+        let mut rig = Rig::at(&self.eal, &shared, &config, engines.into(), 1, START.after(4))?;
         let owner = |flow: &u32| {
             let tuple = population.outbound(*flow);
             shared.subscriber_worker(&config, tuple.kind_realm, tuple.inside).0
@@ -245,6 +261,16 @@ impl Bench<'_> {
         }
         Ok(())
     }
+}
+
+/// The longest turn by its least over the runs, and what the runs had for longest turns themselves.
+fn rows_of_longest(name: &str, sessions: u32, least: &Least, unit_mhz: f64) -> [Row; 2] {
+    let time = |cycles: u64| cycles as f64 / unit_mhz;
+    let interrupted = least.interrupted().iter().map(|&cycles| time(cycles)).collect();
+    [
+        Row::new(name, sessions, "microseconds", vec![time(least.longest())]),
+        Row::new(format!("{name}.interrupted"), sessions, "microseconds", interrupted),
+    ]
 }
 
 /// A frame of a flow. Returns its length.
@@ -291,7 +317,6 @@ fn account(before: &CountersSnapshot, after: &CountersSnapshot) -> [f64; STAGES.
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meter::START;
 
     // DPDK starts once in a process, so there is one test.
     #[test]
@@ -316,6 +341,10 @@ mod tests {
         }
         bench.hand_off().unwrap();
         assert_eq!(bench.report.rows.len(), 3);
+        for measure in [longest::end, longest::new] {
+            let least = measure(&bench.eal, 8192, 2).unwrap();
+            assert!(least.longest() > 0 && least.interrupted().iter().all(|&run| run >= least.longest()));
+        }
         for kind in KINDS {
             the_lane_does_what_the_general_stages_do(&bench, Flows::udp(kind, 300));
             the_lane_does_what_the_general_stages_do(&bench, Flows::tcp(kind, 300));

@@ -3,9 +3,10 @@
 use sluice_nat::Kind;
 
 use super::Suite;
-use crate::expiry::{Calls, Expiry, Round};
+use crate::expiry::{self, Calls, Expiry, Round};
 use crate::flows::{Flows, KINDS};
 use crate::handoff::{ShmRing, WorkerRing};
+use crate::least::LEAST_RUNS;
 use crate::machine::available_kib;
 use crate::meter::{BATCH, Run, Workload};
 use crate::port::{Pool, SHARES};
@@ -129,10 +130,20 @@ impl Suite<'_> {
         for (number, part) in ["end", "refile", "nothing"].into_iter().enumerate() {
             let each = || calls.iter().skip(number).step_by(3);
             let time = |cycles: u64| cycles as f64 / self.machine.unit_mhz;
-            let longest = each().map(|calls| time(calls.longest)).collect();
             let thousandth = each().map(|calls| time(calls.thousandth)).collect();
-            rows.push(Row::new(format!("expiry.{part}.longest_call"), MANY, "microseconds", longest));
             rows.push(Row::new(format!("expiry.{part}.thousandth_call"), MANY, "microseconds", thousandth));
+            let longest = each().map(|calls| time(calls.longest)).collect();
+            rows.push(Row::new(format!("expiry.{part}.interrupted"), MANY, "microseconds", longest));
+        }
+        drop(table);
+        for &sessions in self.plan.longest_sizes() {
+            self.say(&format!("longest calls, {sessions} sessions"));
+            let [refile, end] = expiry::least(sessions, self.plan.runs.max(LEAST_RUNS))?;
+            for (part, least) in [("end", end), ("refile", refile)] {
+                let longest = least.longest() as f64 / self.machine.unit_mhz;
+                let name = format!("expiry.{part}.longest_call");
+                rows.push(Row::new(name, sessions, "microseconds", vec![longest]));
+            }
         }
         self.report.rows.extend(rows.into_iter().filter(|row| self.plan.wants(&row.bench)));
         Ok(())

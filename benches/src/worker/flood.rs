@@ -14,6 +14,7 @@ use sluice_shm::{Counter, CountersSnapshot};
 use super::rig::{BURST, Rig};
 use crate::flows::{Flows, POOL, PREFIX, SERVERS};
 use crate::frames::{self, Buffer, Ends};
+use crate::meter::START;
 use crate::{Population, Random};
 
 /// Established flows, and packets of theirs in each burst.
@@ -142,7 +143,7 @@ impl Flood {
         let (shared, config) = (&population.shared, &population.config);
         let engine = |worker| Engine::new(shared.clone(), WorkerId(worker), config.clone());
         let engines = (0..scene.workers).map(engine).collect();
-        let mut rig = Rig::with_queues(eal, shared, config, engines, scene.queues).unwrap();
+        let mut rig = Rig::at(eal, shared, config, engines, scene.queues, START).unwrap();
         let flows = (0..ESTABLISHED).map(|n| crate::random::shuffled(n, scene.flows.count));
         let known = flows.map(|flow| open(&mut rig, &population, flow)).collect();
         let (random, scene) = (Random::new(0x666c_6f6f), *scene);

@@ -18,14 +18,13 @@ use sluice_dataplane::worker::{Links, Order, Outbox, Parts, Receive, Sight, Tran
 use sluice_dpdk::{
     Burst, Device, Eal, Mempool, MempoolConfig, Port, PortConfig, RegisteredThread, RxQueue, TxQueue,
 };
-use sluice_nat::{Config, Direction, Engine, Shared, WorkerId};
+use sluice_nat::{Config, Direction, Engine, Geometry, Shared, Tick, WorkerId};
 use sluice_shm::snapshot::{InterfaceSpec, MssClamp, PortSpec, RouteSpec, Snapshot, Via};
-use sluice_shm::{CountersSnapshot, DataplaneRegion, Lock, RunDir, clock};
+use sluice_shm::{ControlSide, CountersSnapshot, DataplaneRegion, Lock, RunDir, clock};
 
-use crate::Error;
 use crate::frames::{Buffer, HEADROOM};
 use crate::hardware::cycles;
-use crate::meter::START;
+use crate::{Error, Population};
 
 /// Packets of a burst.
 pub(super) const BURST: usize = 64;
@@ -62,35 +61,37 @@ pub(super) struct Rig {
     spare: Vec<Burst<BURST>>,
     #[cfg_attr(not(test), expect(dead_code, reason = "held, so that the rings have two ends"))]
     ends: Vec<Ends>,
+    control: ControlSide,
     region: DataplaneRegion,
-    _lock: Lock,
+    _locks: [Lock; 2],
     _directory: tempfile::TempDir,
 }
 
 impl Rig {
-    /// Workers over engines that share what they share.
+    /// A worker at a time, over the engine of a population, which keeps the flows.
+    ///
+    /// # Errors
+    /// As [`Rig::at`].
+    pub(super) fn over(eal: &Eal, population: &mut Population, now: Tick) -> Result<Self, Error> {
+        let (shared, config) = (Arc::clone(&population.shared), Arc::clone(&population.config));
+        // What is left behind is never asked.
+        let small = Shared::new(&[], Geometry::default());
+        let other = Engine::new(small, WorkerId(0), Arc::clone(&config));
+        let engine = std::mem::replace(&mut population.engine, other);
+        Self::at(eal, &shared, &config, vec![engine], 1, now)
+    }
+
+    /// Workers at a time, over engines that share what they share. The first has so many receive queues on each port.
     ///
     /// # Errors
     /// Of DPDK, [`Error::Directory`], [`Error::Shm`].
-    pub(super) fn new(
-        eal: &Eal,
-        shared: &Arc<Shared>,
-        config: &Arc<Config>,
-        engines: Vec<Engine>,
-    ) -> Result<Self, Error> {
-        Self::with_queues(eal, shared, config, engines, 1)
-    }
-
-    /// The same, and the first worker has so many receive queues on each port.
-    ///
-    /// # Errors
-    /// As [`Rig::new`].
-    pub(super) fn with_queues(
+    pub(super) fn at(
         eal: &Eal,
         shared: &Arc<Shared>,
         config: &Arc<Config>,
         engines: Vec<Engine>,
         queues: usize,
+        now: Tick,
     ) -> Result<Self, Error> {
         let count = engines.len();
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
@@ -111,11 +112,11 @@ impl Rig {
         let parent = std::env::temp_dir();
         let directory = tempfile::tempdir().map_err(|error| Error::Directory { path: parent, error })?;
         let run = RunDir::new(directory.path());
-        let lock = run.lock_dataplane()?;
+        let locks = [run.lock_dataplane()?, run.lock_control()?];
         let mut region = DataplaneRegion::create(&run, count)?;
+        let control = ControlSide::attach(&run)?.ok_or_else(|| Error::NoDataplane(run.path().into()))?;
         let identifications = Identifications::new(7);
-        // The sessions are as old as they are in the engine's own benchmarks.
-        let clock = Clock::new(clock::now_ns() - u64::from(START.0 + 4) * 250_000_000);
+        let clock = Clock::new(clock::now_ns() - u64::from(now.0) * 250_000_000);
         let mut rings = rings(count);
         let (mut workers, mut ends) = (vec![], vec![]);
         for (worker, (engine, transmit)) in engines.into_iter().zip(transmit).enumerate() {
@@ -142,7 +143,18 @@ impl Rig {
             }));
         }
         let spare = (0..ROUND / BURST).map(|_| Burst::new()).collect();
-        Ok(Self { workers, registered, ports, pool, spare, ends, region, _lock: lock, _directory: directory })
+        Ok(Self {
+            workers,
+            registered,
+            ports,
+            pool,
+            spare,
+            ends,
+            control,
+            region,
+            _locks: locks,
+            _directory: directory,
+        })
     }
 
     /// Counters of a worker.
@@ -157,19 +169,9 @@ impl Rig {
         direction: Direction,
         mut frame: impl FnMut(&mut Buffer) -> usize,
     ) -> (u64, usize) {
-        let (from, to) = match direction {
-            Direction::Outbound => (0, 1),
-            Direction::Inbound => (1, 0),
-        };
-        let mut buffer = Buffer::default();
+        let (from, to) = ends(direction);
         for burst in &mut self.spare {
-            let missing = BURST - burst.len();
-            self.pool.alloc_bulk(burst, missing);
-            for mbuf in burst.iter_mut() {
-                let len = frame(&mut buffer);
-                mbuf.set_bounds(HEADROOM, len);
-                mbuf.data_mut().copy_from_slice(buffer.frame(len));
-            }
+            load(burst, &self.pool, &mut frame);
             self.ports[from].feeds[0].tx(burst);
         }
         let before = cycles();
@@ -182,6 +184,30 @@ impl Rig {
             }
         }
         (spent, out)
+    }
+
+    /// Puts one burst in.
+    pub(super) fn fill(&mut self, direction: Direction, frame: impl FnMut(&mut Buffer) -> usize) {
+        let burst = &mut self.spare[0];
+        load(burst, &self.pool, frame);
+        self.ports[ends(direction).0].feeds[0].tx(burst);
+    }
+
+    /// Forgets what came out of both ports, and what the workers had to say. Returns how many packets that were.
+    pub(super) fn empty(&mut self) -> usize {
+        let mut out = 0;
+        let burst = &mut self.spare[0];
+        for queue in self.ports.iter_mut().flat_map(|outside| &mut outside.drain) {
+            burst.clear();
+            while queue.rx(burst) > 0 {
+                out += burst.len();
+                burst.clear();
+            }
+        }
+        for worker in 0..self.workers.len() {
+            self.control.notices(worker).drain();
+        }
+        out
     }
 
     /// From now on every packet is traced, which keeps it off the express lane.
@@ -235,8 +261,7 @@ impl Rig {
         out
     }
 
-    /// A few thousand loops without packets.
-    #[cfg(test)]
+    /// A few thousand loops without packets, in which gauges are published.
     pub(super) fn rest(&mut self) {
         for _ in 0..4096 {
             self.turn();
@@ -247,6 +272,26 @@ impl Rig {
     pub(super) fn turn(&mut self) -> usize {
         let registered = &self.registered;
         self.workers.iter_mut().map(|worker| worker.turn(registered).unwrap_or(0)).sum()
+    }
+}
+
+/// Where packets of a direction come in and go out.
+fn ends(direction: Direction) -> (usize, usize) {
+    match direction {
+        Direction::Outbound => (0, 1),
+        Direction::Inbound => (1, 0),
+    }
+}
+
+/// Fills a burst. `frame` writes a packet and says how long it is.
+fn load(burst: &mut Burst<BURST>, pool: &Mempool, mut frame: impl FnMut(&mut Buffer) -> usize) {
+    let mut buffer = Buffer::default();
+    let missing = BURST - burst.len();
+    pool.alloc_bulk(burst, missing);
+    for mbuf in burst.iter_mut() {
+        let len = frame(&mut buffer);
+        mbuf.set_bounds(HEADROOM, len);
+        mbuf.data_mut().copy_from_slice(buffer.frame(len));
     }
 }
 
