@@ -30,8 +30,8 @@ pub(crate) fn zeroed<T: sealed::Zeroed>(len: usize) -> Box<[T]> {
     unsafe { memory.assume_init() }
 }
 
-/// Zeroed memory of its own, on huge pages as it is touched if it is large. An allocator would write zeros to what is aligned
-/// to more than it aligns by itself, and by that give it small pages before anyone can wish for others.
+/// Zeroed memory of its own. An allocator would write zeros to what is aligned to more than it aligns by itself, and by that give
+/// it small pages before anyone can wish for others.
 #[derive(Debug)]
 pub(crate) struct Pages<T> {
     start: NonNull<T>,
@@ -44,8 +44,9 @@ unsafe impl<T: Send> Send for Pages<T> {}
 unsafe impl<T: Sync> Sync for Pages<T> {}
 
 impl<T: sealed::Zeroed> Pages<T> {
-    /// Room for `len` items. Without memory the process ends, as with any other allocation.
-    pub(crate) fn new(len: usize) -> Self {
+    /// Room for `len` items; whether its pages come when it is made or one by one as they are touched, see [`Touch`]. Without
+    /// memory the process ends, as with any other allocation.
+    pub(crate) fn new(len: usize, touch: Touch) -> Self {
         let Ok(layout) = Layout::array::<T>(len.max(1)) else {
             panic!("{len} items are more than memory can hold")
         };
@@ -63,7 +64,7 @@ impl<T: sealed::Zeroed> Pages<T> {
         match NonNull::new(start.cast::<T>()) {
             // Pages are aligned to more than any type here.
             Some(place) if start != libc::MAP_FAILED => {
-                wish_huge(start as usize, layout.size());
+                prepare(start as usize, layout.size(), touch);
                 Self { start: place, len }
             }
             _ => handle_alloc_error(layout),
@@ -97,27 +98,48 @@ impl<T> Drop for Pages<T> {
     }
 }
 
+/// When memory gets its pages. It has to be one or the other: a huge page that is given when a packet touches it can take the
+/// system ten milliseconds to put together, and every other packet of the worker waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touch {
+    /// All at the start, huge ones if the system has them: for tables of which any session may touch any part.
+    AtStart,
+    /// Small ones as they are needed: for tables that are filled from one end, or mostly not at all.
+    WhenUsed,
+}
+
 /// Memory from which huge pages are worth while.
 const HUGE_WORTH: usize = 4 << 20;
 
-/// Asks the system to back a table by huge pages as it is touched: random look-ups in tables of many megabytes miss the
-/// TLB at every step otherwise. A wish, not a need; small tables keep small pages.
-pub(crate) fn wish_huge_pages<T>(table: &mut Vec<T>) {
+/// See [`Touch`], for a table that is still empty.
+pub(crate) fn prepare_table<T>(table: &mut Vec<T>, touch: Touch) {
     let bytes = table.capacity() * size_of::<T>();
-    wish_huge(table.as_mut_ptr() as usize, bytes);
+    prepare(table.as_mut_ptr() as usize, bytes, touch);
 }
 
-fn wish_huge(address: usize, bytes: usize) {
-    if bytes < HUGE_WORTH {
-        return;
-    }
+/// Asks the system for pages. Random look-ups in tables of many megabytes miss the TLB at every step without huge ones. A wish,
+/// not a need: a system that cannot give them, or not now, gives small ones, and as they are touched.
+fn prepare(address: usize, bytes: usize, touch: Touch) {
     #[cfg(target_os = "linux")]
     {
         const PAGE: usize = 4096;
         let start = address.next_multiple_of(PAGE);
-        let end = (address + bytes) & !(PAGE - 1);
-        // SAFETY: the range lies within one allocation of the callers', and this advice changes neither content nor access rights.
-        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
+        let Some(len) = ((address + bytes) & !(PAGE - 1)).checked_sub(start) else { return };
+        let advise = |advice| {
+            // SAFETY: the range lies within one allocation of the callers', and this advice changes neither content nor access
+            // rights.
+            unsafe { libc::madvise(start as *mut libc::c_void, len, advice) };
+        };
+        match touch {
+            Touch::AtStart => {
+                if bytes >= HUGE_WORTH {
+                    advise(libc::MADV_HUGEPAGE);
+                }
+                advise(libc::MADV_POPULATE_WRITE);
+            }
+            Touch::WhenUsed if bytes >= HUGE_WORTH => advise(libc::MADV_NOHUGEPAGE),
+            Touch::WhenUsed => {}
+        }
     }
 }
 
@@ -160,5 +182,34 @@ pub(crate) fn equal_lanes(words: [u64; 3], lane: u16) -> u32 {
     {
         let lanes = words.iter().flat_map(|word| (0..4).map(move |at| (word >> (at * 16)) as u16));
         lanes.enumerate().fold(0, |bits, (at, found)| bits | u32::from(found == lane) << at)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Pages of a mapping that are there.
+    fn present(pages: &Pages<Bucket>) -> usize {
+        let mut there = vec![0u8; size_of_val::<[Bucket]>(pages).div_ceil(4096)];
+        // SAFETY: a mapping of this process, and a byte for each of its pages.
+        let asked = unsafe {
+            libc::mincore(pages.as_ptr().cast_mut().cast(), there.len() * 4096, there.as_mut_ptr())
+        };
+        assert_eq!(asked, 0);
+        there.iter().filter(|&&page| page & 1 == 1).count()
+    }
+
+    /// Sessions that touched an index first waited up to ten milliseconds for a huge page.
+    #[test]
+    fn a_table_that_is_touched_anywhere_has_its_pages_from_the_start() {
+        // SAFETY: no range at all; whether the kernel knows the advice (since 5.14) is all that is asked.
+        if unsafe { libc::madvise(core::ptr::null_mut(), 0, libc::MADV_POPULATE_WRITE) } != 0 {
+            return;
+        }
+        for buckets in [1 << 10, 1 << 17] {
+            assert_eq!(present(&Pages::new(buckets, Touch::AtStart)), buckets * 64 / 4096);
+            assert_eq!(present(&Pages::new(buckets, Touch::WhenUsed)), 0);
+        }
     }
 }

@@ -9,7 +9,7 @@
 //! A dynamic binding enters the table after its first session was made in its record, and leaves before the record of its
 //! last one is deleted: its ends can be read at any moment.
 
-use crate::arena::prefetch;
+use crate::arena::{Touch, prefetch};
 use crate::binding::{Binding, Ends, ExternalKey, InsideKey, STATIC};
 use crate::hash::HashSeed;
 use crate::index::Index;
@@ -52,10 +52,10 @@ impl Bindings {
     pub(crate) fn new(sessions: &'static [Session], capacity: u32, seed: HashSeed) -> Self {
         Self {
             sessions,
-            entries: Slab::new(capacity),
-            kept: Slab::new(capacity),
-            by_inside: Index::dense(capacity),
-            by_external: Index::dense(capacity),
+            entries: Slab::new(capacity, Touch::AtStart),
+            kept: Slab::new(capacity, Touch::WhenUsed),
+            by_inside: Index::dense(capacity, Touch::AtStart),
+            by_external: Index::dense(capacity, Touch::AtStart),
             seed,
         }
     }

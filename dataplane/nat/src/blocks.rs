@@ -1,5 +1,6 @@
 //! The port blocks of one worker: whose they are, how full they are, and when they may go back to the pool.
 
+use crate::arena::Touch;
 use crate::hash::Rng;
 use crate::ports::{CLEAN_INTERVAL, Window};
 use crate::shared::Shared;
@@ -94,7 +95,7 @@ pub(crate) struct Blocks {
 
 impl Blocks {
     pub(crate) fn new(capacity: u32) -> Self {
-        Self { slab: Slab::new(capacity), queue_head: NONE, queue_tail: NONE }
+        Self { slab: Slab::new(capacity, Touch::WhenUsed), queue_head: NONE, queue_tail: NONE }
     }
 
     pub(crate) fn len(&self) -> u32 {

@@ -13,7 +13,7 @@
 //! directions, so that moving needs no key. That beats linear probing on deletion (no tombstones) and chaining on
 //! cache lines; measured at 80 % load 5 % of the entries stand in their second bucket.
 
-use crate::arena::{Bucket, Pages, equal_lanes, prefetch};
+use crate::arena::{Bucket, Pages, Touch, equal_lanes, prefetch};
 
 /// Slots of a bucket.
 const SLOTS: usize = 10;
@@ -44,20 +44,19 @@ impl Place {
 
 impl Index {
     /// Room for `entries` at 80 % load: for what packets are looked up in.
-    pub(crate) fn new(entries: u32) -> Self {
-        Self::with_load(entries, 8)
+    pub(crate) fn new(entries: u32, touch: Touch) -> Self {
+        Self::with_load(entries, 8, touch)
     }
 
     /// Room for `entries` at 90 % load: for what only new sessions are looked up in. One entry in nine stands in its second
     /// bucket then, and the last insertions take half as long again as at 80 %.
-    pub(crate) fn dense(entries: u32) -> Self {
-        Self::with_load(entries, 9)
+    pub(crate) fn dense(entries: u32, touch: Touch) -> Self {
+        Self::with_load(entries, 9, touch)
     }
 
-    fn with_load(entries: u32, per_bucket: u32) -> Self {
+    fn with_load(entries: u32, per_bucket: u32, touch: Touch) -> Self {
         let buckets = (u64::from(entries / per_bucket) + 2) & !1;
-        // Zeroed by the system, so untouched buckets cost no memory.
-        Self { buckets: Pages::new(buckets as usize), len: 0 }
+        Self { buckets: Pages::new(buckets as usize, touch), len: 0 }
     }
 
     /// Entries.

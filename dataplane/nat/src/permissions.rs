@@ -4,6 +4,7 @@
 //! that filter this way have entries, so with the default rules the table stays empty and its memory untouched. The
 //! alternative, a list of sessions at each binding, costs every session a link and makes the check unbounded.
 
+use crate::arena::Touch;
 use crate::hash::HashSeed;
 use crate::index::Index;
 use crate::slab::Slab;
@@ -25,7 +26,11 @@ pub(crate) struct Permissions {
 
 impl Permissions {
     pub(crate) fn new(capacity: u32, seed: HashSeed) -> Self {
-        Self { slab: Slab::new(capacity), index: Index::dense(capacity), seed }
+        Self {
+            slab: Slab::new(capacity, Touch::WhenUsed),
+            index: Index::dense(capacity, Touch::WhenUsed),
+            seed,
+        }
     }
 
     fn hash(&self, binding: u32, remote: u32) -> u64 {

@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
-use crate::arena::{Pages, prefetch, zeroed};
+use crate::arena::{Pages, Touch, prefetch, zeroed};
 use crate::hash::Rng;
 use crate::types::{Protocol, TICKS_PER_SECOND, Tick};
 
@@ -71,7 +71,7 @@ impl PortTable {
     /// Room for so many addresses. Nothing is touched before it is used.
     pub(crate) fn new(addresses: usize) -> Self {
         Self {
-            runs: [(); 3].map(|()| Pages::new(addresses * RUNS)),
+            runs: [(); 3].map(|()| Pages::new(addresses * RUNS, Touch::WhenUsed)),
             freed: [(); 3].map(|()| zeroed(addresses * PORTS)),
         }
     }

@@ -3,7 +3,7 @@
 //! A record has one `u32` of link in a side array, used by whatever list it is in: the free list of its extent, or a slot
 //! of the timer wheel. Links hold record + 1, so that zeroed memory is a valid array of empty links.
 
-use crate::arena::{prefetch, wish_huge_pages};
+use crate::arena::{Touch, prefetch, prepare_table};
 use crate::shared::{EXTENT, Shared};
 use crate::types::WorkerId;
 
@@ -36,7 +36,7 @@ impl Records {
         let records = shared.sessions().len() as u32;
         let extents = records.div_ceil(EXTENT) as usize;
         let mut links = vec![0; records as usize];
-        wish_huge_pages(&mut links);
+        prepare_table(&mut links, Touch::AtStart);
         Self {
             worker,
             records,

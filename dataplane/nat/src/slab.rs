@@ -1,6 +1,6 @@
-//! A table of records of one type with a fixed capacity: all memory is reserved at the start and touched when first used.
+//! A table of records of one type with a fixed capacity: all memory is reserved at the start, and touched then or when first used.
 
-use crate::arena::{prefetch, wish_huge_pages};
+use crate::arena::{Touch, prefetch, prepare_table};
 
 /// The table. Positions are stable.
 #[derive(Debug)]
@@ -11,11 +11,13 @@ pub(crate) struct Slab<T> {
 }
 
 impl<T> Slab<T> {
-    pub(crate) fn new(capacity: u32) -> Self {
+    pub(crate) fn new(capacity: u32, touch: Touch) -> Self {
         let size = capacity as usize;
         let mut items = Vec::with_capacity(size);
-        wish_huge_pages(&mut items);
-        Self { items, free: Vec::with_capacity(size), capacity }
+        prepare_table(&mut items, touch);
+        let mut free = Vec::with_capacity(size);
+        prepare_table(&mut free, Touch::WhenUsed);
+        Self { items, free, capacity }
     }
 
     /// Items in use.

@@ -1,5 +1,6 @@
 //! Subscribers of one worker: their blocks, sessions and rates.
 
+use crate::arena::Touch;
 use crate::blocks;
 use crate::hash::HashSeed;
 use crate::index::Index;
@@ -82,7 +83,11 @@ fn split(prefix: u128) -> [u64; 2] {
 
 impl Subscribers {
     pub(crate) fn new(capacity: u32, seed: HashSeed) -> Self {
-        Self { slab: Slab::new(capacity), index: Index::dense(capacity), seed }
+        Self {
+            slab: Slab::new(capacity, Touch::WhenUsed),
+            index: Index::dense(capacity, Touch::AtStart),
+            seed,
+        }
     }
 
     pub(crate) fn len(&self) -> u32 {

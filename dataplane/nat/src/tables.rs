@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sluice_packet::{Delta, DropReason};
 
 use crate::ahead::Picks;
+use crate::arena::Touch;
 use crate::binding::Binding;
 use crate::bindings::Bindings;
 use crate::blocks::Blocks;
@@ -103,8 +104,8 @@ impl Tables {
             generation: config.generation,
             lifetimes: Lifetimes::new(&config.timers),
             udp_inbound_refresh: config.timers.udp_inbound_refresh,
-            outbound: Index::new(entries),
-            inbound: Index::new(entries),
+            outbound: Index::new(entries, Touch::AtStart),
+            inbound: Index::new(entries, Touch::AtStart),
             wheel: Wheel::new(),
             records: Records::new(&shared, worker),
             bindings: Bindings::new(sessions, room, seed),

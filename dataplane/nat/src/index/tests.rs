@@ -10,7 +10,7 @@ fn place(index: &Index, key: u64) -> Place {
 #[test]
 fn the_other_bucket_of_the_other_bucket_is_the_first() {
     for entries in [1, 20, 1000, 65_536, 1_000_001] {
-        let index = Index::new(entries);
+        let index = Index::new(entries, Touch::WhenUsed);
         for n in 0..1000u32 {
             let (bucket, tag) = (n * 7919 % index.buckets.len() as u32, (n * 65_521 + 1) as u16);
             let other = index.other(bucket, tag);
@@ -23,7 +23,7 @@ fn the_other_bucket_of_the_other_bucket_is_the_first() {
 
 #[test]
 fn agrees_with_a_hash_map_at_95_percent_load_and_while_emptied() {
-    let mut index = Index::new(40_000);
+    let mut index = Index::new(40_000, Touch::WhenUsed);
     let target = index.buckets.len() as u32 * 10 * 95 / 100;
     let mut keys: Vec<u64> = Vec::new();
     let mut map: HashMap<u64, u32> = HashMap::new();
@@ -67,7 +67,7 @@ fn agrees_with_a_hash_map_at_95_percent_load_and_while_emptied() {
 
 #[test]
 fn a_full_index_refuses_and_keeps_what_it_has() {
-    let mut index = Index::new(16);
+    let mut index = Index::new(16, Touch::WhenUsed);
     let mut entered = Vec::new();
     let mut rng = Rng::new([3; 4], 0);
     for number in 0..200 {
@@ -87,7 +87,7 @@ fn an_index_takes_as_many_entries_as_it_was_made_for_and_goes_on_doing_so() {
     for entries in [1, 7, 18, 19, 36, 100, 1000, 1024, 65_536] {
         for seed in 0..8 {
             let mut rng = Rng::new([seed; 4], 0);
-            let mut index = Index::dense(entries);
+            let mut index = Index::dense(entries, Touch::WhenUsed);
             let mut places: Vec<Place> = (0..entries).map(|_| place(&index, rng.next())).collect();
             for (number, &at) in (0..).zip(&places) {
                 assert!(index.insert(at, number), "{number} of {entries}, seed {seed}");
@@ -108,7 +108,7 @@ fn an_index_takes_as_many_entries_as_it_was_made_for_and_goes_on_doing_so() {
 
 #[test]
 fn at_design_load_few_entries_stand_in_their_second_bucket() {
-    let mut index = Index::new(80_000);
+    let mut index = Index::new(80_000, Touch::WhenUsed);
     let mut rng = Rng::new([5; 4], 0);
     for number in 0..80_000 {
         assert!(index.insert(place(&index, rng.next()), number));
