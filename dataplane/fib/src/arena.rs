@@ -87,7 +87,16 @@ fn prefetch(word: &AtomicU32) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast()) }
 }
 
+#[cfg(target_arch = "aarch64")]
+#[inline]
+fn prefetch(word: &AtomicU32) {
+    // SAFETY: PRFM reads nothing that the program can see and never faults.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) word, options(nostack, readonly, preserves_flags));
+    }
+}
+
 /// Elsewhere stable Rust has no prefetch: the stages of a batch still leave their reads independent of each other.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[inline]
 fn prefetch(_word: &AtomicU32) {}

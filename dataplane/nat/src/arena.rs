@@ -200,16 +200,22 @@ mod tests {
         there.iter().filter(|&&page| page & 1 == 1).count()
     }
 
+    /// Whether the system does as it is advised. Kernels before 5.14 refuse, emulators may say yes and do nothing.
+    fn populates() -> bool {
+        let pages = Pages::<Bucket>::new(64, Touch::WhenUsed);
+        // SAFETY: a mapping of this process, whose content the advice does not change.
+        unsafe { libc::madvise(pages.as_ptr().cast_mut().cast(), 4096, libc::MADV_POPULATE_WRITE) };
+        present(&pages) == 1
+    }
+
     /// Sessions that touched an index first waited up to ten milliseconds for a huge page.
     #[test]
     fn a_table_that_is_touched_anywhere_has_its_pages_from_the_start() {
-        // SAFETY: no range at all; whether the kernel knows the advice (since 5.14) is all that is asked.
-        if unsafe { libc::madvise(core::ptr::null_mut(), 0, libc::MADV_POPULATE_WRITE) } != 0 {
-            return;
-        }
         for buckets in [1 << 10, 1 << 17] {
-            assert_eq!(present(&Pages::new(buckets, Touch::AtStart)), buckets * 64 / 4096);
             assert_eq!(present(&Pages::new(buckets, Touch::WhenUsed)), 0);
+            if populates() {
+                assert_eq!(present(&Pages::new(buckets, Touch::AtStart)), buckets * 64 / 4096);
+            }
         }
     }
 }
