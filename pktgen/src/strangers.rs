@@ -3,6 +3,8 @@
 //! They make a device open flows, or refuse them, while it carries others. What becomes of them is the device's business:
 //! those that come out are counted, nothing more. They carry a signature, under a number of run of their own.
 
+use std::ops::Range;
+
 use sluice_packet::Endpoints;
 
 use crate::pace::Pace;
@@ -11,9 +13,11 @@ use crate::side::Side;
 use crate::signature::{Direction, Signature};
 use crate::template::Template;
 
-/// First port of strangers.
-const FIRST_PORT: u32 = 1024;
-const PORTS: u32 = 65_536 - FIRST_PORT;
+/// Ports that strangers have on the side that they are strange to.
+const PORTS: Range<u16> = 1024..u16::MAX;
+/// Ports of the responder's, apart for those from inside and those from outside: neither finds a flow that the other has opened.
+const FROM_INSIDE: Range<u16> = 1024..32_768;
+const FROM_OUTSIDE: Range<u16> = 32_768..u16::MAX;
 
 /// Number of the run that strangers' signatures have.
 pub fn run(plan: &Plan) -> u8 {
@@ -77,26 +81,22 @@ impl Stream {
     }
 }
 
-/// The first frame of a new flow: from any port of the next host, to the responder. Each goes to another of the responder's
-/// ports, until all had their turn, but never to that of the measured flows.
+/// The first frame of a new flow: from a port of the next host to one of the responder's, but never to that of the measured flows.
 pub fn first(plan: &Plan, number: u32) -> (Endpoints, Signature) {
+    let (destination_port, source_port) = ports(plan, number, FROM_INSIDE);
     let ends = Endpoints {
         source: plan.hosts.address(number % plan.hosts.count),
         destination: plan.remote_inside(),
-        source_port: any_port(plan, number),
-        destination_port: other_port(plan, number),
+        source_port,
+        destination_port,
     };
     (ends, signature(plan, Direction::Outbound, number))
 }
 
-/// A frame from the responder's address to any port of an external address.
+/// A frame from the responder's address to a port of an external address.
 pub fn unsolicited(plan: &Plan, number: u32, external: u128) -> (Endpoints, Signature) {
-    let ends = Endpoints {
-        source: plan.remote,
-        destination: external,
-        source_port: other_port(plan, number),
-        destination_port: any_port(plan, number),
-    };
+    let (source_port, destination_port) = ports(plan, number, FROM_OUTSIDE);
+    let ends = Endpoints { source: plan.remote, destination: external, source_port, destination_port };
     (ends, signature(plan, Direction::Inbound, number))
 }
 
@@ -104,16 +104,16 @@ fn signature(plan: &Plan, direction: Direction, number: u32) -> Signature {
     Signature { direction, run: run(plan), flow: 0, sequence: number, time: 0 }
 }
 
-/// A port that looks random, and depends on the seed.
-fn any_port(plan: &Plan, number: u32) -> u16 {
-    let mixed = (plan.seed ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (FIRST_PORT + (mixed >> 32) as u32 % PORTS) as u16
-}
-
-/// The ports in turn, without the responder's.
-fn other_port(plan: &Plan, number: u32) -> u16 {
-    let port = (FIRST_PORT + number % (PORTS - 1)) as u16;
-    if port < plan.port || plan.port < FIRST_PORT as u16 { port } else { port + 1 }
+/// A port of the responder's, all in turn, and one that looks random and depends on the seed. No two numbers have the same pair
+/// before all pairs have had their turn.
+fn ports(plan: &Plan, number: u32, of: Range<u16>) -> (u16, u16) {
+    let count = u32::from(of.end - of.start);
+    let (turn, round) = (number % count, number / count);
+    let responder = of.start + turn as u16;
+    let mixed = (plan.seed ^ u64::from(turn)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let place = ((mixed >> 32) as u32).wrapping_add(round) % u32::from(PORTS.end - PORTS.start);
+    // The last port of all is in neither range: it stands in for that of the measured flows.
+    (if responder == plan.port { u16::MAX } else { responder }, PORTS.start + place as u16)
 }
 
 #[cfg(test)]
@@ -127,13 +127,18 @@ mod tests {
     #[test]
     fn strangers_are_all_different_and_none_is_of_a_measured_flow() {
         let plan = plan(Translation::Nat44, 1000);
-        let all: HashSet<_> = (0..50_000).map(|number| first(&plan, number).0.destination_port).collect();
-        assert_eq!(all.len(), 50_000);
-        assert!(all.iter().all(|&port| port >= 1024 && port != plan.port));
-        let low = Plan { port: 53, ..plan.clone() };
-        assert!((0..PORTS).all(|number| other_port(&low, number) >= 1024));
-        let (ends, _) = unsolicited(&plan, 7, 99);
-        assert_eq!((ends.source, ends.destination), (plan.remote, 99));
+        let (mut seen, mut responders) = (HashSet::new(), [HashSet::new(), HashSet::new()]);
+        for number in 0..200_000 {
+            let (first, _) = first(&plan, number);
+            let (unsolicited, _) = unsolicited(&plan, number, 99);
+            assert!(seen.insert((0, first.source_port, first.destination_port)));
+            assert!(seen.insert((1, unsolicited.destination_port, unsolicited.source_port)));
+            responders[0].insert(first.destination_port);
+            responders[1].insert(unsolicited.source_port);
+            assert_eq!((unsolicited.source, unsolicited.destination), (plan.remote, 99));
+        }
+        assert!(responders[0].is_disjoint(&responders[1]));
+        assert!(responders.iter().all(|ports| !ports.contains(&plan.port)));
     }
 
     #[test]
