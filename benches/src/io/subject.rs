@@ -283,7 +283,7 @@ pub fn text(core: usize, generator: usize) -> String {
     let pages = if hugepages() { "hugepages" } else { "ordinary pages (no hugepages were free)" };
     format!(
         "generator on core {generator}, device under test on core {core}, packet memory on {pages}. Both devices have rings of \
-         {DESCRIPTORS} descriptors and bursts of 32; memif has rings of 1024 buffers of 2048 bytes, copied on either side; xdp and \
+         {DESCRIPTORS} descriptors, the gateway bursts of 64 and testpmd its usual 32; memif has rings of 1024 buffers of 2048 bytes, copied on either side; xdp and \
          packet ports are veth pairs without offloads, one queue each. The gateway's other threads (main, punt) and its control \
          process run on cores that are not the worker's"
     )

@@ -8,12 +8,13 @@
 //! SIGBUS. The run directory's permissions are the guard against that.
 
 use core::ops::Deref;
-use core::ptr::NonNull;
+use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use std::fs::File;
 use std::sync::Arc;
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::fs::fstatfs;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use sluice_nat::Session;
 
 use crate::control_region::{ControlHeader, DataplaneHeader};
@@ -21,6 +22,13 @@ use crate::counters::WorkerCounters;
 use crate::published::Published;
 use crate::ring::RingIndices;
 use crate::state_region::StateHeader;
+
+/// A huge page.
+const HUGE_PAGE: usize = 2 << 20;
+/// A page.
+const PAGE: usize = 4096;
+/// What a tmpfs says of its type.
+const TMPFS: i128 = 0x0102_1994;
 
 /// Types that may be looked at inside a mapping.
 ///
@@ -78,15 +86,46 @@ impl Mapping {
             Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
         };
         // SAFETY: a new mapping at an address of the kernel's choice aliases no memory that Rust knows of.
-        let base = unsafe { mmap(core::ptr::null_mut(), len, protection, MapFlags::SHARED, file, 0)? };
+        let base = unsafe { mmap(null_mut(), len, protection, MapFlags::SHARED, file, 0)? };
         let base = NonNull::new(base.cast()).ok_or(rustix::io::Errno::FAULT)?;
         Ok(Arc::new(Self { base, len }))
     }
 
-    /// Asks for huge pages. Whether the kernel grants them (`shmem_enabled`) changes speed only.
-    pub(crate) fn advise_huge_pages(&self) {
-        // SAFETY: the range is this mapping, and the advice changes no content.
-        let _ = unsafe { madvise(self.base.as_ptr().cast(), self.len, Advice::LinuxHugepage) };
+    /// As [`Mapping::new`], to read and write, at an address where huge pages can lie.
+    pub(crate) fn aligned(file: &File, len: usize) -> rustix::io::Result<Arc<Self>> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let room = len.next_multiple_of(HUGE_PAGE) + HUGE_PAGE;
+        // SAFETY: a new mapping at an address of the kernel's choice, without access.
+        let reserved = unsafe { mmap_anonymous(null_mut(), room, ProtFlags::empty(), MapFlags::PRIVATE)? };
+        let before = reserved.addr().wrapping_neg() % HUGE_PAGE;
+        let base = reserved.wrapping_byte_add(before);
+        // SAFETY: it replaces a part of the mapping that was just made, which nobody else knows.
+        let mapped = unsafe { mmap(base, len, protection, MapFlags::SHARED | MapFlags::FIXED, file, 0) };
+        // What is left of the reserved room goes back, or all of it.
+        let (behind, end) = match mapped {
+            Ok(_) => (before + len.next_multiple_of(PAGE), room),
+            Err(_) => (before, room),
+        };
+        for (from, to) in [(0, before), (behind, end)].into_iter().filter(|(from, to)| from < to) {
+            // SAFETY: parts of the reserved mapping on whole pages, which nobody uses.
+            let _ = unsafe { munmap(reserved.wrapping_byte_add(from), to - from) };
+        }
+        let base = NonNull::new(mapped?.cast()).ok_or(rustix::io::Errno::FAULT)?;
+        Ok(Arc::new(Self { base, len }))
+    }
+
+    /// Gets all pages now, huge ones if the kernel has them, so that nobody waits for one later. A file on a disk keeps its
+    /// holes. What the kernel refuses, it gives when it is touched.
+    pub(crate) fn populate(&self, file: &File) {
+        if !fstatfs(file).is_ok_and(|system| i128::from(system.f_type) == TMPFS) {
+            return;
+        }
+        let base = self.base.as_ptr().cast();
+        // SAFETY: the range is this mapping, and no content changes.
+        let _ = unsafe { madvise(base, self.len, Advice::LinuxPopulateWrite) };
+        // SAFETY: the same. Small pages become huge ones, however the file system was mounted (Linux 6.1); not those that are
+        // not there yet.
+        unsafe { libc::madvise(base, self.len, libc::MADV_COLLAPSE) };
     }
 
     /// The value at an offset.

@@ -23,7 +23,7 @@ use zerocopy::IntoBytes;
 use crate::clock::now_ns;
 use crate::error::ShmError;
 use crate::layout::{MAX_WORKERS, Preamble, state_layout_hash};
-use crate::mapping::{Access, Mapping, Shared};
+use crate::mapping::{Mapping, Shared};
 use crate::paths::RunDir;
 use crate::process;
 use crate::region_file::NewFile;
@@ -129,9 +129,7 @@ impl StateRegion {
         new.extend(bytes as u64)?;
         let preamble = Preamble::new(MAGIC, state_layout_hash());
         new.file().write_all_at(preamble.as_bytes(), 0).map_err(ShmError::io("write to", &path))?;
-        let mapping =
-            Mapping::new(new.file(), bytes, Access::ReadWrite).map_err(ShmError::os("map", &path))?;
-        mapping.advise_huge_pages();
+        let mapping = Mapping::aligned(new.file(), bytes).map_err(ShmError::os("map", &path))?;
 
         let header: Shared<StateHeader> = mapping.at(HEADER);
         let set = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
@@ -148,7 +146,10 @@ impl StateRegion {
             set(word, value);
         }
         let sessions = mapping.slice_at(SESSIONS, capacity as usize);
+        let file = new.file().try_clone().map_err(ShmError::io("open", &path))?;
+        // The old region goes first, so that there is room.
         new.place()?;
+        mapping.populate(&file);
         Ok(Self { header: header.leak(), sessions: sessions.leak() })
     }
 

@@ -150,3 +150,16 @@ fn a_table_larger_than_the_file_system_is_refused_before_it_can_kill() {
         Ok(_) => {}
     }
 }
+
+/// A tmpfs that filled up while packets flowed ended the process at the next new session.
+#[test]
+fn records_on_a_tmpfs_have_their_memory_from_the_start() {
+    let Ok(directory) = tempfile::tempdir_in("/dev/shm") else { return };
+    let run = RunDir::new(directory.path());
+    let geometry = StateGeometry::new(1, 4096).unwrap();
+    for capacity in [100, 100_000] {
+        StateRegion::create(&run, capacity, geometry).unwrap();
+        let held = fs::metadata(run.state_region()).unwrap().blocks() * 512;
+        assert!(held >= u64::from(capacity) * 64, "{held}");
+    }
+}
