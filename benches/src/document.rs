@@ -44,7 +44,7 @@ const SECTIONS: [Section; 12] = [
         text: "From Ethernet in to transmit, without driver. `longest_turn`: the longest loop with full bursts in it while seven eighths of all sessions \
                end in the same tick (`end`), and while an empty table is filled by nothing but first packets (`new`). Several runs do the same with new \
                memory each time; a turn counts with the least that it took in any, which leaves out what the machine put in between. `interrupted`: the longest \
-               turns of the runs as they were.",
+               turns of the runs as they were; `later`: but for the very first turn.",
     },
     Section {
         prefixes: &["io."],

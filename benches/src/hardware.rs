@@ -78,6 +78,16 @@ pub fn release_free_memory() {
     }
 }
 
+/// Large tables have mappings of their own from now on. Otherwise the C library takes the ones that follow upon a table that was
+/// given back from its heap, where what lies between them counts too.
+pub fn keep_allocator_steady() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a parameter of the allocator, which takes its own locks.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+    }
+}
+
 /// An empty vector with room for `capacity` items, on huge pages if the system gives them: the numbers that the benchmarks
 /// are compared with are for pages of 2 MiB. [`crate::machine`] says what was given.
 pub fn huge_vec<T>(capacity: usize) -> Vec<T> {

@@ -43,6 +43,11 @@ impl Least {
         self.steps.iter().copied().max().unwrap_or(0)
     }
 
+    /// The longest step but for the very first, in which all that a worker does is done for the first time.
+    pub fn longest_later(&self) -> u64 {
+        self.steps.iter().skip(1).copied().max().unwrap_or(0)
+    }
+
     /// The longest step of each run as it was, in order of the runs.
     pub fn interrupted(&self) -> &[u64] {
         &self.longest
@@ -60,6 +65,9 @@ mod tests {
             least.add(run).unwrap();
         }
         assert_eq!((least.longest(), least.interrupted()), (40, &[900, 700, 800][..]));
+        let mut first = Least::default();
+        first.add(vec![50, 7]).unwrap();
+        assert_eq!((first.longest(), first.longest_later()), (50, 7));
     }
 
     #[test]

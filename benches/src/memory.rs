@@ -1,6 +1,6 @@
 //! What sessions take of main memory, everything counted: by how much the process grows while a table is made and filled.
 
-use crate::hardware::release_free_memory;
+use crate::hardware::{keep_allocator_steady, release_free_memory};
 use crate::machine::resident_kib;
 use crate::meter::START;
 use crate::region::Region;
@@ -11,6 +11,7 @@ use crate::{Error, Flows, Population};
 /// # Errors
 /// Of the engine.
 pub fn grown(flows: Flows) -> Result<u64, Error> {
+    keep_allocator_steady();
     release_free_memory();
     let before = resident_kib();
     let mut population = Population::within(Region::fresh(flows.count as usize), flows)?;

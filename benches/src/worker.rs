@@ -264,11 +264,12 @@ impl Bench<'_> {
 }
 
 /// The longest turn by its least over the runs, and what the runs had for longest turns themselves.
-fn rows_of_longest(name: &str, sessions: u32, least: &Least, unit_mhz: f64) -> [Row; 2] {
+fn rows_of_longest(name: &str, sessions: u32, least: &Least, unit_mhz: f64) -> [Row; 3] {
     let time = |cycles: u64| cycles as f64 / unit_mhz;
     let interrupted = least.interrupted().iter().map(|&cycles| time(cycles)).collect();
     [
         Row::new(name, sessions, "microseconds", vec![time(least.longest())]),
+        Row::new(format!("{name}.later"), sessions, "microseconds", vec![time(least.longest_later())]),
         Row::new(format!("{name}.interrupted"), sessions, "microseconds", interrupted),
     ]
 }

@@ -117,6 +117,11 @@ pub(crate) fn prepare_table<T>(table: &mut Vec<T>, touch: Touch) {
     prepare(table.as_mut_ptr() as usize, bytes, touch);
 }
 
+/// Gets the pages of a part of a table that is otherwise touched when used.
+pub(crate) fn touch<T>(part: &[T]) {
+    prepare(part.as_ptr() as usize, size_of_val(part), Touch::AtStart);
+}
+
 /// Asks the system for pages. Random look-ups in tables of many megabytes miss the TLB at every step without huge ones. A wish,
 /// not a need: a system that cannot give them, or not now, gives small ones, and as they are touched.
 fn prepare(address: usize, bytes: usize, touch: Touch) {

@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
-use crate::arena::{Pages, Touch, prefetch, zeroed};
+use crate::arena::{Pages, Touch, prefetch, touch, zeroed};
 use crate::hash::Rng;
 use crate::types::{Protocol, TICKS_PER_SECOND, Tick};
 
@@ -74,6 +74,12 @@ impl PortTable {
             runs: [(); 3].map(|()| Pages::new(addresses * RUNS, Touch::WhenUsed)),
             freed: [(); 3].map(|()| zeroed(addresses * PORTS)),
         }
+    }
+
+    /// Gets the memory of a slot's bitmaps: the blocks of an address are given out at random, so that otherwise each of the
+    /// first would wait for a page.
+    pub(crate) fn prepare(&self, slot: u32) {
+        self.runs.iter().for_each(|runs| touch(&runs[slot as usize * RUNS..][..RUNS]));
     }
 
     /// Those of a slot, for a protocol.

@@ -265,6 +265,7 @@ impl Shared {
             None => candidates
                 .by_ref()
                 .find(|slot| !taken.contains(slot) && self.take_slot(*slot, identity(address)))
+                .inspect(|&slot| self.ports.prepare(slot))
                 .ok_or(ConfigError::AddressesResting),
         };
         wanted.iter().map(slot).collect()
