@@ -111,6 +111,18 @@ fn check(shared: &Shared, engines: &[Engine], now: Tick) {
     }
 }
 
+fn random_outbound(dice: &mut Dice, protocol: Protocol) -> OutboundTuple {
+    let (host, port) = (u128::from(dice.roll(12)), 1000 + dice.roll(60) as u16);
+    let (remote, remote_port) = (S + dice.roll(4), 80 + dice.roll(3) as u16);
+    match dice.roll(3) {
+        0 => out44(protocol, HOST + host, port, remote, remote_port),
+        prefix => OutboundTuple {
+            prefix64: prefix as u8,
+            ..out64(protocol, H + (host << 64), port, remote, remote_port)
+        },
+    }
+}
+
 fn churn(seed: u64, workers: u8) {
     let mut dice = Dice(seed);
     let shared = shared(16_384 + 100, workers);
@@ -125,23 +137,26 @@ fn churn(seed: u64, workers: u8) {
     let mut now = Tick(u32::MAX - 5_000);
     let mut made: Vec<Flow> = Vec::new();
     let mut events: (Vec<Event>, Vec<Fixed>) = Default::default();
+    let mut prepared = vec![Vec::new(); usize::from(workers)];
     for step in 0..40_000 {
         let protocol = [Udp, Tcp, Icmp][dice.roll(3) as usize];
         let flags = [SYN, SYN, SYN | ACK, ACK, FIN | ACK, RST][dice.roll(6) as usize];
         let worker = match dice.roll(20) {
             0..9 => {
-                let (host, port) = (u128::from(dice.roll(12)), 1000 + dice.roll(60) as u16);
-                let (remote, remote_port) = (S + dice.roll(4), 80 + dice.roll(3) as u16);
-                let tuple = match dice.roll(3) {
-                    0 => out44(protocol, HOST + host, port, remote, remote_port),
-                    prefix => OutboundTuple {
-                        prefix64: prefix as u8,
-                        ..out64(protocol, H + (host << 64), port, remote, remote_port)
-                    },
-                };
+                let tuple = random_outbound(&mut dice, protocol);
                 let worker = shared.subscriber_worker(&config, tuple.kind_realm, tuple.inside);
                 let engine = &mut engines[usize::from(worker.0)];
-                made.extend(engine.new_outbound(&tuple, 0, flags, now, &mut events));
+                let prepared = &mut prepared[usize::from(worker.0)];
+                prepared.push(tuple);
+                // Some are prepared together, and not all at once afterwards: time, other packets and configurations may lie
+                // between, and what was prepared twice or in another order.
+                if dice.roll(3) == 0 {
+                    engine.prepare_outbound(prepared, now);
+                }
+                for _ in 0..dice.roll(4).min(prepared.len() as u32) {
+                    let at = if dice.roll(8) == 0 { prepared.len() - 1 } else { 0 };
+                    made.extend(engine.new_outbound(&prepared.remove(at), 0, flags, now, &mut events));
+                }
                 worker.0
             }
             9..18 if !made.is_empty() => {
