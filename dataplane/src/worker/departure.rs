@@ -12,8 +12,7 @@ use crate::setup::Setup;
 #[derive(Clone, Copy, Default)]
 #[repr(align(32))]
 pub(super) struct Departure {
-    /// Destination and source address.
-    macs: [u8; 12],
+    pub(super) macs: Macs,
     /// When it was made.
     epoch: u32,
     /// Interface, by position.
@@ -27,12 +26,23 @@ pub(super) struct Departure {
 
 const _: () = assert!(size_of::<Departure>() == 32);
 
-impl Departure {
+/// Destination and source address of a link header.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Macs([u8; 12]);
+
+impl Macs {
+    pub(super) fn new(destination: [u8; 6], source: [u8; 6]) -> Self {
+        let mut macs = [0; 12];
+        macs[..6].copy_from_slice(&destination);
+        macs[6..].copy_from_slice(&source);
+        Self(macs)
+    }
+
     /// The link header without a tag.
     #[inline(always)]
     pub(super) fn untagged(&self, ether_type: u16) -> [u8; 14] {
         let mut header = [0; 14];
-        header[..12].copy_from_slice(&self.macs);
+        header[..12].copy_from_slice(&self.0);
         header[12..].copy_from_slice(&ether_type.to_be_bytes());
         header
     }
@@ -41,7 +51,7 @@ impl Departure {
     #[inline(always)]
     pub(super) fn tagged(&self, vlan: u16, ether_type: u16) -> [u8; 18] {
         let mut header = [0; 18];
-        header[..12].copy_from_slice(&self.macs);
+        header[..12].copy_from_slice(&self.0);
         header[12..14].copy_from_slice(&ethernet::VLAN.to_be_bytes());
         header[14..16].copy_from_slice(&vlan.to_be_bytes());
         header[16..].copy_from_slice(&ether_type.to_be_bytes());
@@ -94,11 +104,8 @@ impl Departures {
         let neighbour = setup.routes.adjacencies.get(index);
         let position = u16::from(neighbour.interface);
         let interface = setup.interface(position).filter(|_| neighbour.state == State::Resolved)?;
-        let mut macs = [0; 12];
-        macs[..6].copy_from_slice(&neighbour.mac);
-        macs[6..].copy_from_slice(&interface.mac);
         *self.entries.get_mut(usize::from(index.0))? = Departure {
-            macs,
+            macs: Macs::new(neighbour.mac, interface.mac),
             epoch: self.epoch,
             interface: position,
             port: interface.port,

@@ -6,6 +6,7 @@ use sluice_packet::{DropReason, Family, Frame, Link, PuntReason, ethernet};
 use sluice_shm::{Counter, Stage as TraceStage, WorkerCounters};
 
 use super::batch::Packet;
+use super::departure::Macs;
 use super::{BURST, Links, Sight, Transmit, Worker};
 use crate::nexthop::{AdjacencyIndex, State};
 use crate::parcel::{MAX_HOPS, Parcel, Punt, Stage};
@@ -243,28 +244,6 @@ pub(super) struct LinkHeader {
 }
 
 impl LinkHeader {
-    /// The header without a tag.
-    #[inline(always)]
-    pub(super) fn untagged(&self, ether_type: u16) -> [u8; 14] {
-        let mut header = [0; 14];
-        header[..6].copy_from_slice(&self.destination);
-        header[6..12].copy_from_slice(&self.source);
-        header[12..].copy_from_slice(&ether_type.to_be_bytes());
-        header
-    }
-
-    /// The header with a tag.
-    #[inline(always)]
-    pub(super) fn tagged(&self, vlan: u16, ether_type: u16) -> [u8; 18] {
-        let mut header = [0; 18];
-        header[..6].copy_from_slice(&self.destination);
-        header[6..12].copy_from_slice(&self.source);
-        header[12..14].copy_from_slice(&ethernet::VLAN.to_be_bytes());
-        header[14..16].copy_from_slice(&vlan.to_be_bytes());
-        header[16..].copy_from_slice(&ether_type.to_be_bytes());
-        header
-    }
-
     /// Writes the header so that it ends where the network header begins. False without room.
     pub(super) fn write(&self, frame: &mut Frame<'_>, l3: usize) -> bool {
         let length = if self.vlan.is_some() { 18 } else { 14 };
@@ -273,9 +252,10 @@ impl LinkHeader {
             return false;
         }
         let bytes = frame.bytes_mut();
+        let macs = Macs::new(self.destination, self.source);
         match self.vlan {
-            None => bytes[..14].copy_from_slice(&self.untagged(self.ether_type)),
-            Some(vlan) => bytes[..18].copy_from_slice(&self.tagged(vlan, self.ether_type)),
+            None => bytes[..14].copy_from_slice(&macs.untagged(self.ether_type)),
+            Some(vlan) => bytes[..18].copy_from_slice(&macs.tagged(vlan, self.ether_type)),
         }
         ethernet::pad(frame);
         true

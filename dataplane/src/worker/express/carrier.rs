@@ -34,8 +34,8 @@ impl Carrier<'_> {
         };
         let mut rewriter = Rewriter { setup: self.setup, leases: self.leases, lane, session };
         let done = match departure.vlan {
-            None => rewriter.rewrite(&mut mbuf, |ether_type| departure.untagged(ether_type)),
-            Some(vlan) => rewriter.rewrite(&mut mbuf, |ether_type| departure.tagged(vlan, ether_type)),
+            None => rewriter.rewrite(&mut mbuf, |ether_type| departure.macs.untagged(ether_type)),
+            Some(vlan) => rewriter.rewrite(&mut mbuf, |ether_type| departure.macs.tagged(vlan, ether_type)),
         };
         if done {
             self.exits.send(mbuf, departure.port, departure.interface, lane.hops);
