@@ -41,6 +41,9 @@ impl Clock {
 /// How long the time stamp counter is trusted.
 const SPAN_NS: u64 = 1_000_000;
 
+/// Cycles between readings of the two clocks, above which somebody else had the core in between: they do not belong together.
+const APART: u64 = 1 << 16;
+
 /// A thread's own clock: nanoseconds since boot for the price of the time stamp counter.
 ///
 /// Every millisecond it looks at the real clock, takes its time, and learns how fast the counter runs. Where that is not what
@@ -59,7 +62,13 @@ pub struct Interpolator {
 
 impl Default for Interpolator {
     fn default() -> Self {
-        let (base_cycles, base_ns) = (cycles(), sluice_shm::clock::now_ns());
+        let read = || {
+            let (base_cycles, base_ns) = (cycles(), sluice_shm::clock::now_ns());
+            (base_cycles, base_ns, cycles().wrapping_sub(base_cycles))
+        };
+        let mut readings = (0..8).map(|_| read());
+        let together = readings.find(|&(.., between)| between <= APART);
+        let (base_cycles, base_ns, _) = together.unwrap_or_else(read);
         Self { base_cycles, base_ns, rate: 0, span: 0, latest_ns: base_ns }
     }
 }
@@ -70,7 +79,8 @@ impl Interpolator {
     pub fn at(&mut self, now_cycles: u64) -> u64 {
         let elapsed = now_cycles.wrapping_sub(self.base_cycles);
         if elapsed >= self.span {
-            return self.look(now_cycles, sluice_shm::clock::now_ns());
+            let now_ns = sluice_shm::clock::now_ns();
+            return self.look(now_cycles, now_ns, cycles().wrapping_sub(now_cycles));
         }
         self.latest_ns = self.latest_ns.max(self.base_ns + ((elapsed * self.rate) >> 32));
         self.latest_ns
@@ -81,12 +91,14 @@ impl Interpolator {
         (self.rate != 0).then(|| (1000 << 32) / self.rate)
     }
 
+    /// Takes note of what the real clock says, read so many cycles after the counter. Readings that do not belong together say
+    /// the time, and nothing about the counter.
     #[cold]
-    fn look(&mut self, now_cycles: u64, now_ns: u64) -> u64 {
+    fn look(&mut self, now_cycles: u64, now_ns: u64, between: u64) -> u64 {
         let elapsed = now_cycles.wrapping_sub(self.base_cycles);
         let passed = now_ns.saturating_sub(self.base_ns);
         self.latest_ns = self.latest_ns.max(now_ns);
-        if passed < SPAN_NS && self.span == 0 {
+        if between > APART || (passed < SPAN_NS && self.span == 0) {
             return self.latest_ns;
         }
         // Within 2^32 cycles the product above fits, at a nanosecond a cycle and far beyond.
@@ -112,10 +124,10 @@ mod tests {
     #[test]
     fn it_learns_the_rate_and_then_needs_no_clock() {
         let mut clock = interpolator();
-        assert_eq!(clock.look(1000, 5_400), 5_400);
+        assert_eq!(clock.look(1000, 5_400, 100), 5_400);
         assert_eq!(clock.cycles_per_microsecond(), None);
         // 2.5 cycles a nanosecond.
-        assert_eq!(clock.look(2_500_000, 1_005_000), 1_005_000);
+        assert_eq!(clock.look(2_500_000, 1_005_000, 100), 1_005_000);
         assert!(clock.cycles_per_microsecond().unwrap().abs_diff(2500) <= 1);
         for cycles in [0, 10, 1000, 1_000_000, 2_400_000] {
             let expected = 1_005_000 + cycles * 2 / 5;
@@ -126,23 +138,33 @@ mod tests {
     #[test]
     fn it_never_goes_back() {
         let mut clock = interpolator();
-        clock.look(2_500_000, 1_005_000);
+        clock.look(2_500_000, 1_005_000, 100);
         let ahead = clock.at(4_900_000);
         // The real clock is slower than was thought.
-        assert_eq!(clock.look(5_100_000, 1_960_000), ahead);
+        assert_eq!(clock.look(5_100_000, 1_960_000, 100), ahead);
         assert_eq!(clock.at(5_100_001), ahead);
+    }
+
+    /// The core was taken away between the two readings, and for a millisecond time was wrong by as much.
+    #[test]
+    fn readings_far_apart_do_not_spoil_the_rate() {
+        let mut clock = interpolator();
+        assert_eq!(clock.look(2_500_000, 1_805_000, APART + 1), 1_805_000);
+        assert_eq!(clock.cycles_per_microsecond(), None);
+        clock.look(5_000_000, 2_005_000, 100);
+        assert!(clock.cycles_per_microsecond().unwrap().abs_diff(2500) <= 1);
     }
 
     #[test]
     fn after_a_leap_it_learns_anew() {
         let mut clock = interpolator();
-        clock.look(2_500_000, 1_005_000);
+        clock.look(2_500_000, 1_005_000, 100);
         // An hour passed, and the counter stood still.
         let later = 3_600_000_000_000;
-        assert_eq!(clock.look(5_000_000, later), later);
+        assert_eq!(clock.look(5_000_000, later, 100), later);
         assert_eq!(clock.cycles_per_microsecond(), None);
-        assert_eq!(clock.look(5_001_000, later + 400), later + 400);
-        clock.look(7_500_000, later + 1_000_000);
+        assert_eq!(clock.look(5_001_000, later + 400, 100), later + 400);
+        clock.look(7_500_000, later + 1_000_000, 100);
         assert!(clock.cycles_per_microsecond().unwrap().abs_diff(2500) <= 1);
     }
 
