@@ -83,8 +83,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Tables for a region of free session records. Memory is reserved here and touched when used: for each address 480 KiB
-    /// of address space, of which blocks in use touch a quarter of a byte a port and protocol, and ports that rest one byte.
+    /// Tables for a region of free session records. For each address 480 KiB of address space are reserved here. Its bitmaps, 48
+    /// KiB, get their memory when it is configured; the rest is touched when used, a byte for each port and protocol that rests.
     pub fn new(sessions: &'static [Session], geometry: Geometry) -> Arc<Self> {
         let geometry = Geometry {
             workers: geometry.workers.clamp(1, WorkerId::MAX as u8),

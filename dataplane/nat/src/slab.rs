@@ -1,4 +1,5 @@
-//! A table of records of one type with a fixed capacity: all memory is reserved at the start, and touched then or when first used.
+//! A table of records of one type with a fixed capacity: all memory is reserved at the start, and there
+//! from then on or from its first use ([`Touch`]).
 
 use crate::arena::{Touch, prefetch, prepare_table};
 
