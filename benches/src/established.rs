@@ -165,7 +165,7 @@ pub fn translate_outbound(
     if six {
         plain_six_to_four(&mut frame, plain, &header, &to, identification)
     } else {
-        plain_four_to_four(&mut frame, plain, &header, &to)
+        plain_four_to_four(&mut frame, plain, &header, &to, Some(identification))
     }
 }
 
@@ -190,7 +190,7 @@ pub fn translate_inbound(
     } else {
         let (source, destination) = (fixed.remote, fixed.inside as u32);
         let to = Ends { source, destination, source_port, destination_port, delta };
-        plain_four_to_four(&mut frame, plain, &frames::header(Family::V4), &to)
+        plain_four_to_four(&mut frame, plain, &frames::header(Family::V4), &to, None)
     }
 }
 

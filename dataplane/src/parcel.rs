@@ -3,13 +3,15 @@
 //! All rings are single-producer single-consumer and bounded; a full one is a named drop of the producer.
 
 use sluice_dpdk::Mbuf;
+use sluice_packet::Head;
 
 /// Slots of a hand-off ring. One ring per ordered pair of workers.
 pub const HANDOFF_SLOTS: usize = 1024;
 /// Slots of the ring from a worker to the punt thread, and back.
 pub const PUNT_SLOTS: usize = 1024;
-/// Most hand-offs of a packet: hairpins need both halves, and the transmit queue may have yet another owner.
-pub const MAX_HOPS: u8 = 3;
+/// Most hand-offs of a packet: a fragment's datagram may have an owner, hairpins need both halves, and the transmit queue may
+/// have yet another owner.
+pub const MAX_HOPS: u8 = 4;
 
 /// Where the receiving worker takes a handed-off packet up again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,13 @@ pub enum Stage {
     Enter,
     /// The second half of a hairpin: translated once, now inbound.
     Hairpin,
+    /// A fragment of a datagram whose first one has been seen.
+    Fragment {
+        /// What that one told.
+        head: Head,
+        /// It is the second half of a hairpin.
+        hairpin: bool,
+    },
     /// Complete; only to be sent out of the port.
     Transmit {
         /// Port, by position.
@@ -26,6 +35,8 @@ pub enum Stage {
         interface: u16,
     },
 }
+
+const _: () = assert!(size_of::<Parcel>() == 24);
 
 /// A packet on its way to another worker.
 #[derive(Debug)]

@@ -35,10 +35,12 @@ pub(crate) struct AttachedPort {
 }
 
 impl AttachedPort {
-    /// Sets the port up with the queues that so many workers want, unless it has them. `pool` makes a pool of buffers.
+    /// Sets the port up with the queues that so many workers want, unless it has them. `waiting` is how many packets workers may
+    /// keep; `pool` makes a pool of buffers.
     pub(crate) fn configure(
         &mut self,
         workers: usize,
+        waiting: u32,
         pool: impl Fn(u32, SocketId) -> Result<Mempool, TopologyError>,
     ) -> Result<(), TopologyError> {
         let Self { device, mtu, fixed, port, queues, .. } = self;
@@ -53,7 +55,7 @@ impl AttachedPort {
         // a fill ring and a completion ring of 2048 buffers each per queue, whatever the descriptors.
         let kept = if port.driver() == "net_af_xdp" { 4 } else { 1 };
         let queued = kept * u32::from(plan.rx + plan.tx) * u32::from(RX_DESCRIPTORS.max(TX_DESCRIPTORS));
-        let buffers = pool((queued + SPARE_MBUFS).next_power_of_two() - 1, offered.socket)?;
+        let buffers = pool((queued + waiting + SPARE_MBUFS).next_power_of_two() - 1, offered.socket)?;
         let config = PortConfig {
             rx_queues: plan.rx,
             tx_queues: plan.tx,

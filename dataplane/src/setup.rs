@@ -151,7 +151,9 @@ pub fn needs_rebuild(old: &Snapshot, new: &Snapshot) -> bool {
         snapshot.interfaces.iter().map(|spec| (spec.name.clone(), spec.port, spec.vlan)).collect()
     };
     let length = |snapshot: &Snapshot| snapshot.nat.limits.ipv6_prefix_length;
+    let room = |snapshot: &Snapshot| (snapshot.nat.fragments.datagrams, snapshot.nat.fragments.waiting);
     old.ports != new.ports
+        || room(old) != room(new)
         || old.cores != new.cores
         || place(old) != place(new)
         || old.cores.len() > 1 && length(old) != length(new)

@@ -146,6 +146,7 @@ impl Topology {
         start: &Start<'_>,
     ) -> Result<(Vec<Option<Twin>>, Mempool), TopologyError> {
         let workers = start.crews.len();
+        let waiting = start.setup.nat.fragments().waiting.saturating_mul(workers as u32);
         let mtu = start.snapshot.ports.iter().map(|port| port.mtu).max().unwrap_or(1500);
         let data_room = (mtu + 256 + sluice_dpdk::mempool::HEADROOM).max(MIN_DATA_ROOM);
         let pool = |count: u32, socket: SocketId| {
@@ -156,7 +157,7 @@ impl Topology {
         let mempool = pool(SPARE_MBUFS - 1, SocketId::ANY)?;
 
         for port in &mut attached.ports {
-            port.configure(workers, pool)?;
+            port.configure(workers, waiting, pool)?;
         }
 
         let mut twins = Vec::new();

@@ -27,6 +27,7 @@ pub fn compile(config: &Config, generation: u64) -> Snapshot {
             rules: rules(config),
             statics: statics(config),
             limits: config.subscribers,
+            fragments: config.fragments,
             timers: config.timers,
         },
         routes: connected(config).chain(configured(config)).collect(),

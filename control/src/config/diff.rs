@@ -121,6 +121,7 @@ const SECTIONS: &[(&str, Items, bool)] = &[
     ("static-bindings", |c| c.static_bindings.iter().map(|b| binding(c, b)).collect(), false),
     ("subscribers", subscribers, false),
     ("timers", timers, false),
+    ("fragments", fragments, false),
     ("routes", |c| c.routes.iter().map(|r| route(c, r)).collect(), false),
     ("limits", general, false),
 ];
@@ -355,6 +356,18 @@ fn timers(c: &Config) -> Vec<Item> {
     ])]
 }
 
+fn fragments(c: &Config) -> Vec<Item> {
+    let f = &c.fragments;
+    vec![settings(vec![
+        ("timeout", f.timeout.to_string()),
+        ("datagrams", f.datagrams.to_string()),
+        ("waiting", f.waiting.to_string()),
+        ("per-source", f.per_source.to_string()),
+        ("lowest-ipv6-mtu", f.lowest_ipv6_mtu.to_string()),
+        ("ipv4-identification", if f.remap_identification { "remap" } else { "copy" }.to_owned()),
+    ])]
+}
+
 fn general(c: &Config) -> Vec<Item> {
     vec![settings(vec![
         ("icmp-errors-per-second", c.icmp_errors_per_second.to_string()),
@@ -387,6 +400,10 @@ fn rebuild(old: &Config, new: &Config) -> Vec<String> {
             list(&before.cores),
             list(&after.cores)
         ));
+    }
+    let room = |config: &Config| (config.fragments.datagrams, config.fragments.waiting);
+    if room(old) != room(new) {
+        reasons.push("the room for fragments changes".to_owned());
     }
     if before.sessions != after.sessions {
         reasons.push(format!(

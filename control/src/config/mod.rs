@@ -121,6 +121,7 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
     let statics = fields.get("static-bindings");
     let subscribers = fields.get("subscribers");
     let timers = fields.get("timers");
+    let fragments = fields.get("fragments");
     let routes = fields.get("routes");
     let icmp_errors = fields.get("icmp-errors-per-second");
     let sessions = fields.get("sessions");
@@ -144,6 +145,7 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
         workers: sections::workers(workers),
         subscribers: sections::subscribers(subscribers),
         timers: sections::timers(timers),
+        fragments: sections::fragments(fragments),
         icmp_errors_per_second: sections::icmp_errors(icmp_errors),
         sessions: sections::sessions(sessions),
         interfaces,

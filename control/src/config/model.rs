@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
-use sluice_nat::{Filtering, Limits, Protocol, Timers};
+use sluice_nat::{Filtering, FragmentSpec, Limits, Protocol, Timers};
 use sluice_shm::snapshot::{IdleMode, MssClamp};
 
 use super::device::Device;
@@ -32,6 +32,8 @@ pub struct Config {
     pub subscribers: Limits,
     /// Idle timers.
     pub timers: Timers,
+    /// What becomes of fragments.
+    pub fragments: FragmentSpec,
     /// Static routes.
     pub routes: Vec<Route>,
     /// ICMP errors a second and worker; 0 for none.

@@ -1,6 +1,6 @@
 //! The sections of the file that stand for themselves: interfaces, workers, pools, limits, timers.
 
-use sluice_nat::{Limits, Timers};
+use sluice_nat::{FragmentSpec, Limits, Timers};
 use sluice_shm::snapshot::{IdleMode, MssClamp, shares_cores};
 
 use super::device::{Device, is_kernel_name};
@@ -252,6 +252,43 @@ pub(crate) fn timers(section: Option<Cursor<'_>>) -> Timers {
             .and_then(|c| c.scalar("true or false", value::boolean))
             .unwrap_or(default.udp_inbound_refresh),
         ..timers
+    }
+}
+
+/// Bounds are those of `sluice_nat`, which checks them once more.
+pub(crate) fn fragments(section: Option<Cursor<'_>>) -> FragmentSpec {
+    let default = FragmentSpec::default();
+    let Some(mut fields) = section.and_then(|s| s.map("fragments")) else { return default };
+    let timeout = fields.get("timeout");
+    let datagrams = fields.get("datagrams");
+    let waiting = fields.get("waiting");
+    let per_source = fields.get("per-source");
+    let lowest_ipv6_mtu = fields.get("lowest-ipv6-mtu");
+    let identification = fields.get("ipv4-identification");
+    fields.finish();
+    let count = |cursor: Option<Cursor<'_>>, most, fallback| {
+        cursor.and_then(|c| c.scalar("a count", |text| value::count(text, 0, most))).unwrap_or(fallback)
+    };
+    FragmentSpec {
+        timeout: timeout
+            .and_then(|c| {
+                c.scalar("a duration", |text| {
+                    value::duration_from(text, 2, "RFC 6146 wants at least 2 seconds (FRAGMENT_MIN)")
+                })
+            })
+            .unwrap_or(default.timeout),
+        datagrams: count(datagrams, 1 << 16, default.datagrams),
+        waiting: count(waiting, 1 << 15, default.waiting),
+        per_source: per_source
+            .and_then(|c| c.scalar("a number", |text| value::number(text, 1, 65_535)))
+            .map_or(default.per_source, |n| n as u16),
+        //= conformance FRAG-02
+        lowest_ipv6_mtu: lowest_ipv6_mtu
+            .and_then(|c| c.scalar("an MTU", |text| value::number(text, 1280, 65_535)))
+            .map_or(default.lowest_ipv6_mtu, |n| n as u16),
+        remap_identification: identification
+            .and_then(|c| c.scalar("`copy` or `remap`", value::identification))
+            .unwrap_or(default.remap_identification),
     }
 }
 

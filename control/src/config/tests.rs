@@ -53,6 +53,7 @@ routes:
   - { to: 192.168.0.0/16, blackhole: true }
 icmp-errors-per-second: never
 sessions: 2M
+fragments: { timeout: 5s, datagrams: 1k, waiting: 512, per-source: 64, lowest-ipv6-mtu: 1500, ipv4-identification: remap }
 ";
 
 fn good(source: &str) -> Config {
@@ -102,6 +103,21 @@ fn every_key_is_understood() {
     assert_eq!(config.static_bindings.iter().map(|b| b.rule).collect::<Vec<_>>(), [0, 0, 1]);
     assert_eq!((config.icmp_errors_per_second, config.sessions), (0, 2_000_000));
     assert_eq!(config.gateways().len(), 2);
+    let fragments = config.fragments;
+    assert_eq!((fragments.timeout, fragments.datagrams, fragments.waiting), (5, 1000, 512));
+    assert_eq!((fragments.per_source, fragments.lowest_ipv6_mtu), (64, 1500));
+    assert!(fragments.remap_identification);
+}
+
+//= conformance FRAG-02, FRAG-19
+#[test]
+fn fragments_have_floors() {
+    for (key, found) in [("timeout: 1", "at least 2 seconds"), ("lowest-ipv6-mtu: 1279", "from 1280")] {
+        let source = format!("{LAPTOP}fragments: {{ {key} }}\n");
+        let error = load("t.yaml", &source).unwrap_err().render(false);
+        assert!(error.contains(found), "{error}");
+    }
+    assert_eq!(good(LAPTOP).fragments, sluice_nat::FragmentSpec::default());
 }
 
 /// Name, what is replaced in the border file by what, line and column, words of the message, words of the hint.

@@ -214,6 +214,11 @@ pub(crate) fn idle(text: &str) -> Parsed<IdleMode> {
     word(text, &IdleMode::ALL.map(|mode| (mode.name(), mode)))
 }
 
+/// Whether fragments get another IPv4 identification.
+pub(crate) fn identification(text: &str) -> Parsed<bool> {
+    word(text, &[("copy", false), ("remap", true)])
+}
+
 pub(crate) fn mss_clamp(text: &str) -> Parsed<MssClamp> {
     if let Some(size) = digits(text) {
         return match u16::try_from(size) {

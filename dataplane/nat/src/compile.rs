@@ -8,7 +8,7 @@ use crate::config::{Config, Pool, PrefixEntry, Rule, Sources, Span, Static};
 use crate::error::ConfigError;
 use crate::ranges::{Address, RangeSet};
 use crate::shared::Shared;
-use crate::spec::{Limits, PoolSpec, RuleSpec, Spec, Timers};
+use crate::spec::{FragmentSpec, Limits, PoolSpec, RuleSpec, Spec, Timers};
 use crate::types::{Kind, KindRealm, TICKS_PER_SECOND};
 
 impl Shared {
@@ -25,6 +25,7 @@ impl Shared {
     ) -> Result<Config, ConfigError> {
         check_timers(&spec.timers)?;
         check_limits(&spec.limits)?;
+        check_fragments(&spec.fragments)?;
         let mut ids = Ids::new(previous);
         let (pools, spans) = self.compile_pools(&spec.pools, previous, &mut ids)?;
         let mut prefix_ids = vec![None; 256];
@@ -73,6 +74,7 @@ impl Shared {
             nat44_uniform,
             limits: spec.limits,
             timers: spec.timers,
+            fragments: spec.fragments,
             subscriber_mask: u128::MAX << (128 - spec.limits.ipv6_prefix_length),
             prefixes,
             prefix_ids,
@@ -180,6 +182,26 @@ fn check_timers(timers: &Timers) -> Result<(), ConfigError> {
     ] {
         if !(min..=ConfigError::TIMER_MAX).contains(&found) {
             return Err(ConfigError::Timer { timer, min, found });
+        }
+    }
+    Ok(())
+}
+
+/// The most datagrams and waiting fragments of a worker that make sense: 40 MiB, and half of a large pool of buffers.
+const MAX_DATAGRAMS: u32 = 1 << 16;
+const MAX_WAITING: u32 = 1 << 15;
+
+fn check_fragments(fragments: &FragmentSpec) -> Result<(), ConfigError> {
+    let checks = [
+        ("timeout", 2, 600, fragments.timeout),
+        ("datagrams", 0, MAX_DATAGRAMS, fragments.datagrams),
+        ("waiting", 0, MAX_WAITING, fragments.waiting),
+        //= conformance FRAG-02
+        ("lowest-ipv6-mtu", 1280, 65_535, fragments.lowest_ipv6_mtu.into()),
+    ];
+    for (name, least, most, found) in checks {
+        if !(least..=most).contains(&found) {
+            return Err(ConfigError::Fragments { name, least, most, found });
         }
     }
     Ok(())

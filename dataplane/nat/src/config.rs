@@ -3,7 +3,7 @@
 use sluice_packet::{DropReason, Prefix64, is_global_v4, is_routable_unicast_v4};
 
 use crate::ranges::RangeSet;
-use crate::spec::{Filtering, Limits, Timers};
+use crate::spec::{Filtering, FragmentSpec, Limits, Timers};
 use crate::types::{Kind, KindRealm, Protocol};
 
 /// What is to be done with a packet from inside.
@@ -141,6 +141,7 @@ pub struct Config {
     pub(crate) generation: u16,
     pub(crate) limits: Limits,
     pub(crate) timers: Timers,
+    pub(crate) fragments: FragmentSpec,
     /// Bits of an IPv6 address that make a subscriber.
     pub(crate) subscriber_mask: u128,
     /// Longest prefix first.
@@ -180,6 +181,12 @@ impl Config {
     /// Timers.
     pub fn timers(&self) -> &Timers {
         &self.timers
+    }
+
+    /// What becomes of fragments.
+    #[inline]
+    pub fn fragments(&self) -> &FragmentSpec {
+        &self.fragments
     }
 
     /// The translation prefix with an id. An id stays with its prefix over generations.

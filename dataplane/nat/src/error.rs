@@ -109,6 +109,17 @@ pub enum ConfigError {
         /// Seconds it has.
         found: u32,
     },
+    /// A number about fragments outside its bounds (FRAG-02, FRAG-19).
+    Fragments {
+        /// Which.
+        name: &'static str,
+        /// The least it may be.
+        least: u32,
+        /// The most it may be.
+        most: u32,
+        /// What it is.
+        found: u32,
+    },
     /// An IPv6 prefix length of subscribers outside 48 to 128 (MAP-05).
     SubscriberPrefix {
         /// What it is.
@@ -191,6 +202,9 @@ impl fmt::Display for ConfigError {
             }
             Self::Timer { timer, min, found } => {
                 write!(f, "timer {timer}: expected {min} to {} seconds, found {found}", Self::TIMER_MAX)
+            }
+            Self::Fragments { name, least, most, found } => {
+                write!(f, "fragments, {name}: expected {least} to {most}, found {found}")
             }
             Self::SubscriberPrefix { found } => {
                 write!(f, "subscriber prefix length: expected 48 to 128, found {found}")

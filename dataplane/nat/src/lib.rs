@@ -8,6 +8,7 @@
 //! | [`engine`] | what a worker calls; `tables` is the state behind it |
 //! | `create`, `mapping`, `statics`, `expire`, `ahead` | new sessions, bindings and their ports, the end of sessions, and the memory for them |
 //! | `index`, `records`, `wheel`, `slab`, `bindings` (of `binding`), `blocks`, `subscribers`, `permissions` | one table each |
+//! | [`fragments`] | datagrams of which fragments come one by one |
 //! | [`tcp`] | the TCP machine and the timers |
 #![deny(unsafe_code)]
 
@@ -23,6 +24,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 mod expire;
+pub mod fragments;
 mod hash;
 mod index;
 pub mod key;
@@ -48,10 +50,11 @@ pub use config::{Config, Outbound};
 pub use engine::{Engine, EngineStats, Flow};
 pub use error::ConfigError;
 pub use event::{Event, Events};
+pub use fragments::{Arrival, Chain, DatagramKey, Fate, Fragments, Piece};
 pub use key::{InboundKey, InboundTuple, OutboundKey, OutboundTuple};
 pub use record::{Fixed, Hot, Outside, Route, Session, SessionView};
 pub use search::Search;
 pub use shared::{ExternalOwner, Geometry, Shared};
-pub use spec::{Filtering, Limits, PoolSpec, RuleSpec, Spec, StaticSpec, Timers};
+pub use spec::{Filtering, FragmentSpec, Limits, PoolSpec, RuleSpec, Spec, StaticSpec, Timers};
 pub use tcp::{TcpState, TimerClass};
 pub use types::{Direction, Kind, KindRealm, Protocol, SessionIndex, TICKS_PER_SECOND, Tick, WorkerId};

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::arena::zeroed;
 use crate::config::{Config, Pool};
 use crate::error::ConfigError;
+use crate::fragments::DatagramKey;
 use crate::hash::{HashSeed, Rng};
 use crate::ports::PortTable;
 use crate::record::Session;
@@ -144,6 +145,11 @@ impl Shared {
             _ => self.toeplitz.v4(subscriber as u32),
         };
         WorkerId((hash as usize % TABLE % usize::from(self.geometry.workers)) as u8)
+    }
+
+    /// The worker that sees all fragments of a datagram first.
+    pub fn datagram_worker(&self, key: &DatagramKey) -> WorkerId {
+        WorkerId((key.hash(self.hash_seed()) as u32 % u32::from(self.geometry.workers)) as u8)
     }
 
     /// Who serves an external address and port.

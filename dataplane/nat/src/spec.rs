@@ -19,6 +19,8 @@ pub struct Spec {
     pub limits: Limits,
     /// Timers, in seconds.
     pub timers: Timers,
+    /// What becomes of fragments, and what is made one.
+    pub fragments: FragmentSpec,
 }
 
 /// A pool of external IPv4 addresses. Addresses of different pools do not overlap.
@@ -114,6 +116,37 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { ipv6_prefix_length: 64, max_sessions: 4096, max_port_blocks: 8, new_sessions_per_second: 500 }
+    }
+}
+
+/// Fragments. All bounds are those of one worker; room is taken when it starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct FragmentSpec {
+    /// Seconds that fragments may arrive over, at least 2 (FRAG-19).
+    pub timeout: u32,
+    /// Datagrams of which fragments have come and others are to come (FRAG-18). 0: no fragment is translated.
+    pub datagrams: u32,
+    /// Fragments that wait for the first, or the last, of their datagram.
+    pub waiting: u32,
+    /// Datagrams, and waiting fragments, of one source: an IPv4 address or an IPv6 /64.
+    pub per_source: u16,
+    /// IPv4 packets that may be fragmented reach IPv6 hosts in packets of at most this, 1280 or more (FRAG-02).
+    pub lowest_ipv6_mtu: u16,
+    /// Fragments from IPv6 get an IPv4 identification of our own instead of the lower half of theirs (FRAG-33).
+    pub remap_identification: bool,
+}
+
+impl Default for FragmentSpec {
+    fn default() -> Self {
+        Self {
+            timeout: 2,
+            datagrams: 4096,
+            waiting: 1024,
+            per_source: 256,
+            lowest_ipv6_mtu: 1280,
+            remap_identification: false,
+        }
     }
 }
 

@@ -45,14 +45,16 @@ impl<T: Borrow<[u8; 20]>> Header<T> {
         usize::from(self.version_ihl() & 0xf) * 4
     }
 
-    /// The right checksum of a header without options once it has another TTL and other addresses.
+    /// The right checksum of a header without options once it has another identification, TTL and addresses.
     #[inline(always)]
-    pub fn checksum_with(&self, ttl: u8, source: u32, destination: u32) -> u16 {
+    pub fn checksum_with(&self, identification: u16, ttl: u8, source: u32, destination: u32) -> u16 {
         let removed = u64::from(self.checksum())
+            + u64::from(self.identification())
             + (u64::from(self.ttl()) << 8)
             + u64::from(self.source())
             + u64::from(self.destination());
-        let added = (u64::from(ttl) << 8) + u64::from(source) + u64::from(destination);
+        let added =
+            u64::from(identification) + (u64::from(ttl) << 8) + u64::from(source) + u64::from(destination);
         !checksum::fold(self.sum() - removed + added)
     }
 
@@ -141,7 +143,7 @@ impl Fields {
     }
 }
 
-const OPTION_END: u8 = 0;
+pub(crate) const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
 const OPTION_RECORD_ROUTE: u8 = 7;
 const OPTION_TIMESTAMP: u8 = 68;
@@ -160,7 +162,7 @@ pub enum Options {
 }
 
 /// The option at the start of `options`: its kind and length. `None` if it is malformed.
-fn option(options: &[u8]) -> Option<(u8, usize)> {
+pub(crate) fn option(options: &[u8]) -> Option<(u8, usize)> {
     match *options {
         [kind @ (OPTION_END | OPTION_NOP), ..] => Some((kind, 1)),
         [kind, len, ..] if len >= 2 && usize::from(len) <= options.len() => Some((kind, len.into())),

@@ -36,6 +36,8 @@ view! {
     FragmentHeader[8] {
         /// Type of the fragmented content.
         next_header, set_next_header: u8 = 0;
+        /// Reserved: zero.
+        reserved, set_reserved: u8 = 1;
         /// Fragment offset in the upper 13 bits, More Fragments in the lowest.
         offset_more, set_offset_more: u16 = 2;
         /// Identification.

@@ -10,6 +10,7 @@
 
 pub mod arp;
 pub mod checksum;
+pub mod cut;
 pub mod ethernet;
 pub mod frame;
 pub mod icmp_error;
@@ -39,7 +40,7 @@ pub use icmp_error::{
 };
 pub use icmp_make::{make_error, may_report};
 pub use message::IcmpMessage;
-pub use meta::{Family, Fragment, Malformed, Meta, Transport};
+pub use meta::{Family, Fragment, Head, Malformed, Meta, Transport};
 pub use mss::clamp_mss;
 pub use parse::parse;
 pub use plain::{Ends, Plain, plain_four_to_four, plain_four_to_six, plain_six_to_four};
@@ -48,7 +49,7 @@ pub use prefix64::{
 };
 pub use reason::{DropReason, PuntReason, Verdict};
 pub use translate::{
-    Endpoints, Rewrite, four_to_four, four_to_six, six_to_four, translated_len, transport_delta,
+    DF_THRESHOLD, Endpoints, Rewrite, four_to_four, four_to_six, six_to_four, translated_len, transport_delta,
 };
 
 #[cfg(test)]

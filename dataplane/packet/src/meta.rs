@@ -66,6 +66,22 @@ pub enum Fragment {
     Later,
 }
 
+/// What the first fragment of a datagram tells of all its fragments: enough to treat them as packets of its flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Source port; the identifier of an echo.
+    pub source_port: u16,
+    /// Destination port; the identifier of an echo.
+    pub destination_port: u16,
+    /// The identification that the fragments leave with, where they do not keep theirs.
+    pub identification: u16,
+    /// What a checksum needs that only all fragments together tell: of an echo, the length of its ICMP message; of UDP over
+    /// IPv4 without checksum, the sum of the datagram. Else zero.
+    pub whole: u16,
+    /// Flags of TCP, type of ICMP.
+    pub kind: u8,
+}
+
 /// The facts of a packet. Offsets are from the start of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
@@ -105,6 +121,8 @@ pub struct Meta {
     pub icmp_type: u8,
     /// Code of ICMP, else zero.
     pub icmp_code: u8,
+    /// What a first fragment needs to know of its whole datagram (see [`Head::whole`]), else zero.
+    pub whole: u16,
     /// Don't Fragment of IPv4.
     pub dont_fragment: bool,
     /// More Fragments.
@@ -136,6 +154,7 @@ impl Meta {
             tcp_flags: 0,
             icmp_type: 0,
             icmp_code: 0,
+            whole: 0,
             dont_fragment: false,
             more_fragments: false,
             options: false,
@@ -152,6 +171,33 @@ impl Meta {
     #[inline]
     pub const fn is_whole(&self) -> bool {
         matches!(self.fragment, Fragment::No | Fragment::Atomic)
+    }
+
+    /// What a first fragment tells of its datagram.
+    pub const fn head(&self) -> Head {
+        Head {
+            source_port: self.source_port,
+            destination_port: self.destination_port,
+            identification: self.identification as u16,
+            whole: self.whole,
+            kind: if matches!(self.transport, Transport::Tcp) { self.tcp_flags } else { self.icmp_type },
+        }
+    }
+
+    /// Takes over what the first fragment of the datagram tells: from here on a fragment has ports, like any packet of its
+    /// flow.
+    //= conformance FRAG-23
+    pub fn adopt(&mut self, head: Head) {
+        self.source_port = head.source_port;
+        self.destination_port = head.destination_port;
+        self.identification = head.identification.into();
+        self.whole = head.whole;
+        if self.protocol == self.family.icmp() {
+            self.icmp_type = head.kind;
+            self.transport = self.family.icmp_transport(head.kind);
+        } else if self.transport == Transport::Tcp {
+            self.tcp_flags = head.kind;
+        }
     }
 }
 

@@ -124,11 +124,13 @@ fn parse_v4(frame: &[u8], l3: u8) -> Result<Meta, Malformed> {
         tcp_flags: l4.tcp_flags,
         icmp_type: l4.icmp_type,
         icmp_code: l4.icmp_code,
+        whole: 0,
         dont_fragment: flags & ipv4::DONT_FRAGMENT != 0,
         more_fragments: flags & ipv4::MORE_FRAGMENTS != 0,
         options,
     };
-    match problem.or(l4.problem.map(|reason| (reason, None))) {
+    let problem = problem.or_else(|| judge_piece(&meta)).or(l4.problem.map(|reason| (reason, None)));
+    match problem {
         None => Ok(meta),
         Some(problem) => Err(malformed(meta, problem)),
     }
@@ -177,9 +179,6 @@ fn parse_v6(frame: &[u8], l3: u8) -> Result<Meta, Malformed> {
     };
     // The transport is read before a routing header is reported: no error may answer an ICMPv6 error.
     let l4 = read_transport(Family::V6, chain.protocol, fragment, &packet[40 + chain.len..total_length]);
-    if problem.is_none() {
-        problem = l4.problem.map(|reason| (reason, None));
-    }
     let info = chain.fragment.unwrap_or(FragmentInfo { offset: 0, more: false, identification: 0 });
     let meta = Meta {
         source: header.source(),
@@ -200,10 +199,14 @@ fn parse_v6(frame: &[u8], l3: u8) -> Result<Meta, Malformed> {
         tcp_flags: l4.tcp_flags,
         icmp_type: l4.icmp_type,
         icmp_code: l4.icmp_code,
+        whole: 0,
         dont_fragment: false,
         more_fragments: info.more,
         options,
     };
+    if problem.is_none() {
+        problem = judge_piece(&meta).or_else(|| l4.problem.map(|reason| (reason, headless(&meta, reason))));
+    }
     match problem {
         None => Ok(meta),
         Some(problem) => Err(malformed(meta, problem)),
@@ -236,6 +239,44 @@ fn follow(next: u8, payload: &[u8]) -> (Chain, Option<Problem>) {
             (nowhere, Some((DropReason::Ipv6ExtensionChain, None)))
         }
     }
+}
+
+/// Judges length and offset of a fragment.
+#[inline(always)]
+fn judge_piece(meta: &Meta) -> Option<Problem> {
+    if meta.is_whole() { None } else { judge_fragment(meta) }
+}
+
+#[cold]
+fn judge_fragment(meta: &Meta) -> Option<Problem> {
+    let len = meta.end - meta.l4;
+    let beyond = usize::from(meta.fragment_offset) * 8 + usize::from(len) > usize::from(u16::MAX);
+    let report = |pointer| match meta.family {
+        Family::V6 => Some(IcmpMessage::v6_parameter_problem(0, pointer)),
+        Family::V4 => None,
+    };
+    //= conformance FRAG-27
+    let problem = if meta.more_fragments && !len.is_multiple_of(8) {
+        report(4)
+    //= conformance FRAG-28
+    } else if beyond {
+        // The offset stands in the third byte of the fragment header, which ends where the payload begins.
+        report(u32::from(meta.l4 - meta.l3) - 6)
+    //= conformance FRAG-21
+    } else if len == 0 || (meta.protocol == tcp::PROTOCOL && meta.fragment_offset == 1) {
+        None
+    } else {
+        return None;
+    };
+    Some((DropReason::FragmentMalformed, problem))
+}
+
+/// What the sender of a first fragment hears that does not reach to the end of the transport header.
+//= conformance FRAG-29
+#[cold]
+fn headless(meta: &Meta, reason: DropReason) -> Option<IcmpMessage> {
+    let truncated = reason == DropReason::TransportMalformed && meta.fragment == Fragment::First;
+    truncated.then_some(IcmpMessage::v6_parameter_problem(3, 0))
 }
 
 /// What a transport header says, as far as translation needs it.

@@ -32,6 +32,8 @@ pub struct Plain {
     pub tcp_flags: u8,
     /// Whether the transport has a checksum: UDP over IPv4 may do without.
     pub summed: bool,
+    /// Don't Fragment of IPv4.
+    pub dont_fragment: bool,
 }
 
 impl Plain {
@@ -45,6 +47,7 @@ impl Plain {
         hop_limit: 0,
         tcp_flags: 0,
         summed: false,
+        dont_fragment: false,
     };
 
     /// Reads the headers behind the link header, together with source and destination address. None if the packet is not
@@ -58,7 +61,8 @@ impl Plain {
             return None;
         }
         let payload = packet.get(20..usize::from(header.total_length()))?;
-        let plain = Self::of(payload, l3, header.protocol(), header.ttl())?;
+        let dont_fragment = header.flags_offset() & ipv4::DONT_FRAGMENT != 0;
+        let plain = Self { dont_fragment, ..Self::of(payload, l3, header.protocol(), header.ttl())? };
         Some((plain, header.source(), header.destination()))
     }
 
@@ -101,6 +105,7 @@ impl Plain {
             hop_limit,
             tcp_flags,
             summed,
+            dont_fragment: false,
         })
     }
 }
@@ -209,7 +214,8 @@ pub fn plain_four_to_six<const LINK: usize>(
     )
 }
 
-/// Rewrites an IPv4 packet with other addresses behind another link header. False, with the frame spoilt, without room.
+/// Rewrites an IPv4 packet with other addresses, and another identification if one is given, behind another link header. False,
+/// with the frame spoilt, without room.
 //= conformance N44-03, N44-05, N44-19, XLT-45
 #[inline(always)]
 pub fn plain_four_to_four<const LINK: usize>(
@@ -217,13 +223,19 @@ pub fn plain_four_to_four<const LINK: usize>(
     plain: &Plain,
     link: &[u8; LINK],
     to: &Ends<u32>,
+    identification: Option<u16>,
 ) -> bool {
     let l3 = usize::from(plain.l3);
     let moved = if l3 >= LINK { frame.pull_front(l3 - LINK) } else { frame.push_front(LINK - l3) };
     let ttl = plain.hop_limit - 1;
     let rewrite = |place: &mut [u8; 20]| {
         let mut header = ipv4::Header::of_mut(place);
-        let checksum = header.checksum_after(ttl, to.source, to.destination);
+        let mut checksum = header.checksum_after(ttl, to.source, to.destination);
+        if let Some(identification) = identification {
+            let delta = Delta::ZERO.remove_u16(header.identification()).add_u16(identification);
+            checksum = delta.apply(checksum);
+            header.set_identification(identification);
+        }
         header.set_ttl(ttl);
         header.set_source(to.source);
         header.set_destination(to.destination);

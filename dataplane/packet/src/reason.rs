@@ -86,8 +86,18 @@ reasons! {
         IcmpChecksum = "icmp_checksum",
         /// ICMP error about a packet that no session knows (ICMP-76).
         IcmpNoSession = "icmp_no_session",
-        /// Fragment: not translated by this release.
+        /// Fragment of an ICMP error, which is not translated in pieces (FRAG-26).
         Fragment = "fragment",
+        /// Fragment whose length or offset no fragment may have, or TCP that begins in the middle of a header (FRAG-21, FRAG-27, FRAG-28).
+        FragmentMalformed = "fragment_malformed",
+        /// Fragment that overlaps another of its datagram, and what waited of that datagram (FRAG-22).
+        FragmentOverlap = "fragment_overlap",
+        /// Fragment that had come before.
+        FragmentDuplicate = "fragment_duplicate",
+        /// Fragment that waited for the others of its datagram until its time was up (FRAG-19, FRAG-36).
+        FragmentTimeout = "fragment_timeout",
+        /// Fragment without room to wait, or of a source that has too many, or one that made room for others (FRAG-18).
+        FragmentLimit = "fragment_limit",
         /// UDP over IPv6 with checksum zero (XLT-34).
         UdpChecksumZero = "udp_checksum_zero",
         /// Hop limit or TTL would reach zero (XLT-14, XLT-25); an error was sent if the rate limit allowed.

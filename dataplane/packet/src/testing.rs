@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use etherparse::{Icmpv4Slice, NetSlice, SlicedPacket, TransportSlice};
 
-use crate::{DropReason, Endpoints, Family, Frame, Link, Meta, link, parse};
+use crate::{DropReason, Endpoints, Family, Fragment, Frame, Link, Meta, Transport, link, parse};
 
 /// Addresses and ports that the conformance table uses.
 pub(crate) fn a6(text: &str) -> u128 {
@@ -201,7 +201,7 @@ impl Buffer {
     pub(crate) fn new(frame: &[u8]) -> Self {
         let mut bytes = vec![0xa5; HEADROOM];
         bytes.extend(frame);
-        bytes.extend([0xa5; 1500]);
+        bytes.extend([0xa5; 2500]);
         Self { bytes, len: frame.len() }
     }
 
@@ -221,11 +221,33 @@ pub(crate) fn run(
     let after = translate(&mut frame, &meta)?;
     let out = frame.bytes().to_vec();
     let (link, read) = read(&out);
-    assert_eq!(read, after, "the meta returned is that of the bytes");
+    assert_eq!(read, visible(after), "the meta returned is that of the bytes");
     assert_eq!((link.source, link.destination, link.vlan), (before.source, before.destination, before.vlan));
     assert_eq!(out.len(), usize::from(after.end), "no padding is left");
-    assert_valid(&out);
+    // A part of a datagram has no checksum of its own.
+    if read.is_whole() {
+        assert_valid(&out);
+    }
     Ok(out)
+}
+
+/// What a translated packet shows of what is known of it: a fragment does not have all of it in its bytes.
+fn visible(meta: Meta) -> Meta {
+    let icmp = meta.protocol == meta.family.icmp();
+    match meta.fragment {
+        Fragment::Later => Meta {
+            source_port: 0,
+            destination_port: 0,
+            whole: 0,
+            icmp_type: 0,
+            tcp_flags: 0,
+            transport: if icmp { Transport::IcmpOther } else { meta.transport },
+            ..meta
+        },
+        // The first fragment of itself, about to be cut.
+        Fragment::First if !meta.more_fragments => Meta { whole: 0, fragment: Fragment::Atomic, ..meta },
+        _ => Meta { whole: 0, ..meta },
+    }
 }
 
 /// As [`run`] for a datagram; returns the translated datagram.

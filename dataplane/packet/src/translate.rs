@@ -20,7 +20,7 @@ pub use four_to_six::four_to_six;
 pub use six_to_four::six_to_four;
 
 /// IPv4 datagrams up to this length may be fragmented on their way: DF is clear (RFC 7915, 5.1).
-pub(crate) const DF_THRESHOLD: usize = 1260;
+pub const DF_THRESHOLD: usize = 1260;
 
 /// Addresses and ports of a packet. For an echo both ports hold the identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +55,7 @@ pub struct Rewrite {
     pub to: Endpoints,
     /// [`transport_delta`] from what it carries to that: a session keeps it.
     pub delta: Delta,
-    /// Identification of a new IPv4 header, unless the packet brings one in a fragment header.
+    /// Identification of the IPv4 header, unless the packet brings one in an IPv6 fragment header.
     pub identification: u16,
     /// Whether the hop limit is counted down; not on the second pass of a hairpin. The caller has checked that it may be.
     pub decrement: bool,
@@ -80,15 +80,16 @@ pub fn transport_delta(transport: Transport, from: &Endpoints, to: &Endpoints) -
     }
 }
 
-/// Length of a packet's datagram after translation, IP header included: what the next hop's MTU is compared with.
-/// Between equal families nothing is stripped and the length stays. An ICMP error changes inside as well, and is cut to
+/// Length of a packet's datagram after translation, IP header included: what the next hop's MTU is compared with. A fragment
+/// stays one. Between equal families nothing is stripped and the length stays. An ICMP error changes inside as well, and is cut to
 /// what any next hop takes: it needs no such comparison.
 #[inline]
 pub fn translated_len(meta: &Meta, to: Family) -> u16 {
     let payload = meta.end.saturating_sub(meta.l4);
     match (meta.family, to) {
         (Family::V6, Family::V4) => payload.saturating_add(20),
-        (Family::V4, Family::V6) => payload.saturating_add(40),
+        (Family::V4, Family::V6) if meta.is_whole() => payload.saturating_add(40),
+        (Family::V4, Family::V6) => payload.saturating_add(48),
         _ => meta.ip_len(),
     }
 }
@@ -116,12 +117,13 @@ impl Offsets {
     }
 }
 
-/// Only whole datagrams are translated by this release.
+/// Length of the transport message of which a packet has all, or the first part.
 #[inline(always)]
-fn refuse_fragments(meta: &Meta) -> Result<(), DropReason> {
-    match meta.fragment {
-        Fragment::No | Fragment::Atomic => Ok(()),
-        Fragment::First | Fragment::Later => Err(DropReason::Fragment),
+fn whole_len(meta: &Meta, payload: &[u8]) -> u32 {
+    if meta.fragment == Fragment::First && meta.more_fragments {
+        meta.whole.into()
+    } else {
+        payload.len() as u32
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sluice_dpdk::Mbuf;
 use sluice_nat::{OutboundTuple, SessionIndex};
-use sluice_packet::{Link, Meta};
+use sluice_packet::{Head, Link, Meta};
 
 use super::Worker;
 use super::classify::Class;
@@ -19,6 +19,8 @@ pub(super) struct Packet {
     pub interface: u16,
     /// Hand-offs so far.
     pub hops: u8,
+    /// It is a fragment whose datagram is known: it has the ports of the first one.
+    pub attached: bool,
     /// It has been translated once already: the second half of a hairpin.
     pub hairpinned: bool,
     /// Slot of the record of its way, or [`NO_TRACE`].
@@ -28,7 +30,32 @@ pub(super) struct Packet {
 /// The packet's way is not recorded.
 pub(super) const NO_TRACE: u8 = u8::MAX;
 
+/// How a packet comes to a worker's stages.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    /// Interface on which it arrived.
+    pub interface: u16,
+    /// Hand-offs so far.
+    pub hops: u8,
+    /// It has been translated once already.
+    pub hairpinned: bool,
+    /// Of a fragment, what the first one of its datagram told, if that is known.
+    pub head: Option<Head>,
+}
+
 impl Packet {
+    /// What it takes to put the packet through intake again.
+    pub(super) fn entry(&self) -> Entry {
+        let head = self.attached.then(|| self.meta.head());
+        Entry { interface: self.interface, hops: self.hops, hairpinned: self.hairpinned, head }
+    }
+
+    /// Whether it is a fragment of which nothing more is known.
+    #[inline]
+    pub(super) fn is_loose(&self) -> bool {
+        !self.meta.is_whole() && !self.attached
+    }
+
     /// Whether its way is recorded.
     #[inline]
     pub(super) fn is_traced(&self) -> bool {
@@ -37,9 +64,25 @@ impl Packet {
 }
 
 impl Worker {
-    /// Takes a batch of parsed packets to its end: once through, then the hairpinned ones for their second half, then the
-    /// errors that this half has made. Errors make no errors, and nothing is hairpinned twice (HAIR-08).
+    /// Takes a batch of parsed packets to its end, and then those fragments that were found to belong together.
     pub(super) fn process(&mut self, batch: &mut Vec<Packet>) {
+        self.through(batch);
+        while !self.scratch.ready.is_empty() {
+            self.go_on(batch);
+        }
+    }
+
+    /// Takes the next fragments whose datagrams are known to their end.
+    #[cold]
+    fn go_on(&mut self, batch: &mut Vec<Packet>) {
+        let next = self.scratch.ready.len().min(BATCH);
+        batch.extend(self.scratch.ready.drain(..next));
+        self.through(batch);
+    }
+
+    /// Once through, then the hairpinned ones for their second half, then the errors that this half has made. Errors make no
+    /// errors, and nothing is hairpinned twice (HAIR-08).
+    fn through(&mut self, batch: &mut Vec<Packet>) {
         self.pass(batch);
         for _ in 0..2 {
             if self.scratch.hairpins.is_empty() {
@@ -91,6 +134,7 @@ impl Worker {
                     let session = found_inbound.next().copied().unwrap_or(SessionIndex::NONE);
                     self.inbound(packet, &tuple, session);
                 }
+                Class::Fragment { remote } => self.fragment(packet, remote),
                 Class::OutboundError => self.outbound_error(packet),
                 Class::InboundError => self.inbound_error(packet),
                 Class::Native => self.native(packet),

@@ -1,7 +1,7 @@
 //! TCP MSS clamping (MSS-01 to MSS-08): a SYN leaves with no more than what both links carry.
 
 use sluice_nat::Fixed;
-use sluice_packet::{Family, Transport, mss};
+use sluice_packet::{Family, Fragment, Transport, mss};
 use sluice_shm::snapshot::MssClamp;
 
 use super::Worker;
@@ -19,7 +19,8 @@ impl Worker {
     /// Clamps a SYN of a translated flow. Without next hop it is on its first pass of a hairpin.
     #[inline]
     pub(super) fn clamp_flow(&self, packet: &mut Packet, fixed: &Fixed, adjacency: Option<AdjacencyIndex>) {
-        if packet.meta.transport == Transport::Tcp && packet.meta.tcp_flags & SYN != 0 {
+        let header = packet.meta.fragment != Fragment::Later;
+        if packet.meta.transport == Transport::Tcp && packet.meta.tcp_flags & SYN != 0 && header {
             let nat64 = inside_family(fixed) == Family::V6;
             let departs = match packet.meta.family {
                 Family::V6 => Family::V4,

@@ -4,7 +4,8 @@ use sluice_nat::config::Outbound;
 use sluice_nat::shared::ExternalOwner;
 use sluice_nat::{InboundTuple, OutboundTuple, Protocol};
 use sluice_packet::{
-    DropReason, Family, IcmpMessage, Meta, PuntReason, Transport, source_illegal_v4, source_illegal_v6,
+    DropReason, Family, Fragment, IcmpMessage, Meta, PuntReason, Transport, source_illegal_v4,
+    source_illegal_v6,
 };
 
 use super::Worker;
@@ -17,6 +18,11 @@ pub(super) enum Class {
     Outbound(OutboundTuple),
     /// A packet to an external address.
     Inbound(InboundTuple),
+    /// A fragment of which only the datagram is known, not the flow.
+    Fragment {
+        /// Outbound, whom it goes to.
+        remote: Option<u32>,
+    },
     /// An ICMP error from inside about a translated flow.
     OutboundError,
     /// An ICMP error to an external address.
@@ -108,7 +114,7 @@ impl Worker {
                 Class::Drop(DropReason::HairpinNoBinding)
             };
         }
-        if external && self.setup.is_local_v4(destination) && self.is_nobodys(meta) {
+        if external && !packet.is_loose() && self.setup.is_local_v4(destination) && self.is_nobodys(meta) {
             return Class::Punt(PuntReason::PoolLocal);
         }
         //= conformance XLT-26
@@ -130,6 +136,7 @@ impl Worker {
             // The box answers echo requests to its own addresses, a pool or not (ICMP-111).
             Outbound::Translate { .. }
                 if external
+                    && !packet.is_loose()
                     && meta.icmp_type == 8
                     && meta.protocol == 1
                     && self.setup.is_local_v4(destination) =>
@@ -189,14 +196,16 @@ impl Worker {
             remote: source,
             remote_port: if protocol == Protocol::Icmp { 0 } else { meta.source_port },
         };
-        if !meta.is_whole() {
-            return Class::Drop(DropReason::Fragment);
+        if packet.is_loose() {
+            let checked = if self.setup.is_local_v4(destination) { None } else { self.without_hop(packet) };
+            return checked.unwrap_or_else(|| loose(meta, None, IcmpMessage::v4_protocol_unreachable()));
         }
         let class = match meta.transport {
             Transport::Tcp => Class::Inbound(tuple(Protocol::Tcp)),
             Transport::Udp => Class::Inbound(tuple(Protocol::Udp)),
             Transport::IcmpQuery => Class::Inbound(tuple(Protocol::Icmp)),
-            Transport::IcmpError => return Class::InboundError,
+            Transport::IcmpError if meta.is_whole() => return Class::InboundError,
+            Transport::IcmpError => return Class::Drop(DropReason::Fragment),
             Transport::IcmpOther => return Class::Drop(DropReason::IcmpUntranslatable),
             //= conformance ICMP-08
             Transport::Other if meta.protocol == 2 => return Class::Drop(DropReason::ProtocolUnsupported),
@@ -221,14 +230,16 @@ impl Worker {
         unsupported: IcmpMessage,
     ) -> Class {
         let meta = &packet.meta;
-        if !meta.is_whole() {
-            return Class::Drop(DropReason::Fragment);
+        if packet.is_loose() {
+            let remote = Some(tuple(Protocol::Udp).remote);
+            return self.without_hop(packet).unwrap_or_else(|| loose(meta, remote, unsupported));
         }
         let class = match meta.transport {
             Transport::Tcp => Class::Outbound(tuple(Protocol::Tcp)),
             Transport::Udp => Class::Outbound(tuple(Protocol::Udp)),
             Transport::IcmpQuery => Class::Outbound(tuple(Protocol::Icmp)),
-            Transport::IcmpError => Class::OutboundError,
+            Transport::IcmpError if meta.is_whole() => Class::OutboundError,
+            Transport::IcmpError => return Class::Drop(DropReason::Fragment),
             Transport::IcmpOther => return Class::Drop(DropReason::IcmpUntranslatable),
             Transport::Other => return Class::Report(DropReason::ProtocolUnsupported, unsupported),
         };
@@ -238,11 +249,14 @@ impl Worker {
     /// A packet with no hop left makes no session: its sender is told first (XLT-14, XLT-25, N44-05).
     #[inline]
     fn with_hop_limit(&self, packet: &Packet, class: Class) -> Class {
-        if packet.meta.hop_limit > 1 || packet.hairpinned {
-            class
-        } else {
-            Class::Report(DropReason::HopLimitExceeded, hop_limit_message(packet.meta.family))
-        }
+        self.without_hop(packet).unwrap_or(class)
+    }
+
+    /// What becomes of a packet that has no hop left.
+    #[inline]
+    fn without_hop(&self, packet: &Packet) -> Option<Class> {
+        let over = packet.meta.hop_limit <= 1 && !packet.hairpinned;
+        over.then(|| Class::Report(DropReason::HopLimitExceeded, hop_limit_message(packet.meta.family)))
     }
 
     /// Whether the destination is an address of the box.
@@ -254,6 +268,25 @@ impl Worker {
                 self.setup.routes.fib6.lookup(meta.destination).map(NextHop::from_target)
                     == Some(NextHop::Local)
             }
+        }
+    }
+}
+
+/// What becomes of a fragment whose flow is not known yet. Errors do not come in pieces, and what has no ports has no flow.
+#[cold]
+fn loose(meta: &Meta, remote: Option<u32>, unsupported: IcmpMessage) -> Class {
+    let first = meta.fragment == Fragment::First;
+    match meta.transport {
+        //= conformance FRAG-26
+        Transport::IcmpError => Class::Drop(DropReason::Fragment),
+        Transport::IcmpOther if first => Class::Drop(DropReason::IcmpUntranslatable),
+        // IGMP hears nothing (ICMP-08).
+        Transport::Other if meta.family == Family::V4 && meta.protocol == 2 => {
+            Class::Drop(DropReason::ProtocolUnsupported)
+        }
+        Transport::Other => Class::Report(DropReason::ProtocolUnsupported, unsupported),
+        Transport::Tcp | Transport::Udp | Transport::IcmpQuery | Transport::IcmpOther => {
+            Class::Fragment { remote }
         }
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Departure {
     pub(super) port: u16,
     /// IP MTU.
     pub(super) mtu: u16,
+    /// The longest packet that leaves as it is, whatever it was: IPv4 packets without DF leave in smaller ones to IPv6.
+    pub(super) least: u16,
     pub(super) vlan: Option<u16>,
 }
 
@@ -110,6 +112,7 @@ impl Departures {
             interface: position,
             port: interface.port,
             mtu: interface.mtu,
+            least: interface.mtu.min(setup.nat.fragments().lowest_ipv6_mtu),
             vlan: interface.vlan,
         };
         Some(())

@@ -286,7 +286,8 @@ impl Guide<'_> {
             Way::Inbound => return None,
         };
         let departure = self.departures.get(adjacency, self.setup)?;
-        if lane.plain.payload + header > departure.mtu {
+        let len = lane.plain.payload + header;
+        if len > departure.least && (len > departure.mtu || header == 40 && !lane.plain.dont_fragment) {
             return None;
         }
         self.engine.established(lane.session, direction, lane.plain.tcp_flags, self.now).ok()?;

@@ -2,8 +2,8 @@
 
 use sluice_nat::{Config, Direction, Fixed, Kind, KindRealm, Session, SessionIndex};
 use sluice_packet::{
-    Delta, DropReason, Endpoints, Family, Frame, IcmpMessage, Meta, Rewrite, Transport, four_to_four,
-    four_to_six, six_to_four, translated_len, transport_delta,
+    DF_THRESHOLD, Delta, DropReason, Endpoints, Family, Fragment, Frame, IcmpMessage, Meta, Rewrite,
+    Transport, four_to_four, four_to_six, six_to_four, translated_len, transport_delta,
 };
 use sluice_shm::{Counter, Stage as TraceStage};
 
@@ -26,10 +26,9 @@ impl Worker {
                 Err(reason) => return self.unroutable(packet, reason),
             }
         };
-        if let Some(adjacency) = adjacency
-            && let Err(too_big) = self.fits(&packet, Family::V4, adjacency)
-        {
-            return self.too_big(packet, too_big);
+        let size = adjacency.map_or(Size::Fits, |adjacency| self.size(&packet, Family::V4, adjacency));
+        if let Size::TooBig(message) = size {
+            return self.too_big(packet, message);
         }
         let meta = packet.meta;
         let rewrite = rewrite_outbound(&self.setup.nat, &mut self.leases, &meta, fixed);
@@ -39,9 +38,10 @@ impl Worker {
             Err(reason) => return self.drop_packet(packet, reason),
         }
         self.mark(&packet, TraceStage::Translate, u32::from(fixed.rule));
-        match adjacency {
-            Some(adjacency) => self.transmit(packet, adjacency),
-            None => self.hairpin(packet),
+        match (adjacency, size) {
+            (Some(adjacency), Size::Cut(limit)) => self.transmit_cut(packet, adjacency, limit),
+            (Some(adjacency), _) => self.transmit(packet, adjacency),
+            (None, _) => self.hairpin(packet),
         }
     }
 
@@ -57,8 +57,15 @@ impl Worker {
             Err(reason) => return self.unroutable(packet, reason),
         };
         let family = inside_family(fixed);
-        if let Err(too_big) = self.fits(&packet, family, adjacency) {
-            return self.too_big(packet, too_big);
+        let size = self.size(&packet, family, adjacency);
+        match size {
+            Size::Fits => {}
+            Size::TooBig(message) => return self.too_big(packet, message),
+            // Translated as the first fragment of itself, it has the header that its pieces need.
+            Size::Cut(_) if family == Family::V6 && packet.meta.is_whole() => {
+                packet.meta.fragment = Fragment::First;
+            }
+            Size::Cut(_) => {}
         }
         let meta = packet.meta;
         let Some(rewrite) = rewrite_inbound(&self.setup.nat, &meta, fixed, !packet.hairpinned) else {
@@ -70,7 +77,10 @@ impl Worker {
             Err(reason) => return self.drop_packet(packet, reason),
         }
         self.mark(&packet, TraceStage::Translate, u32::from(fixed.rule));
-        self.transmit(packet, adjacency);
+        match size {
+            Size::Cut(limit) => self.transmit_cut(packet, adjacency, limit),
+            _ => self.transmit(packet, adjacency),
+        }
     }
 
     /// To an external address of our own: the packet comes in again as if from outside (HAIR-01, HAIR-09), with its hop
@@ -118,22 +128,9 @@ impl Worker {
         Ok(adjacency)
     }
 
-    /// Whether the packet, once it is of the family, fits the next hop's link; else what to tell the sender.
-    fn fits(&self, packet: &Packet, to: Family, adjacency: AdjacencyIndex) -> Result<(), IcmpMessage> {
-        let mtu = self.mtu(adjacency);
-        let meta = &packet.meta;
-        if translated_len(meta, to) <= mtu {
-            return Ok(());
-        }
-        Err(match (meta.family, to) {
-            //= conformance FRAG-13
-            (Family::V6, _) => IcmpMessage::packet_too_big(u32::from(mtu).saturating_add(20).max(1280)),
-            // Without DF the packet should be fragmented (FRAG-01, FRAG-35), which this release does not do: its sender is
-            // told all the same, rather than left with silence (XLT-49).
-            //= conformance FRAG-04
-            (Family::V4, Family::V6) => IcmpMessage::fragmentation_needed(mtu.saturating_sub(20)),
-            (Family::V4, Family::V4) => IcmpMessage::fragmentation_needed(mtu),
-        })
+    /// What becomes of a packet, once it is of the family, on the next hop's link.
+    fn size(&self, packet: &Packet, to: Family, adjacency: AdjacencyIndex) -> Size {
+        size(&packet.meta, to, self.mtu(adjacency), self.setup.nat.fragments().lowest_ipv6_mtu)
     }
 
     /// Drops a packet that does not fit, and tells its sender.
@@ -146,6 +143,49 @@ impl Worker {
     pub(super) fn mtu(&self, adjacency: AdjacencyIndex) -> u16 {
         let interface = self.setup.routes.adjacencies.get(adjacency).interface;
         self.setup.interface(u16::from(interface)).map_or(1280, |interface| interface.mtu)
+    }
+}
+
+/// What becomes of a packet on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    /// It leaves as it is.
+    Fits,
+    /// It leaves in pieces of at most so many bytes.
+    Cut(u16),
+    /// It does not leave, and this is what its sender hears.
+    TooBig(IcmpMessage),
+}
+
+/// Compares a packet, once it is of the family, with the MTU of its link. Nothing is ever lost silently (XLT-49).
+//= conformance XLT-49
+fn size(meta: &Meta, to: Family, mtu: u16, lowest_ipv6_mtu: u16) -> Size {
+    let len = translated_len(meta, to);
+    match (meta.family, to) {
+        //= conformance FRAG-01, FRAG-02, FRAG-38
+        (Family::V4, Family::V6) if !meta.dont_fragment => {
+            let limit = mtu.min(lowest_ipv6_mtu);
+            if len <= limit { Size::Fits } else { Size::Cut(limit) }
+        }
+        _ if len <= mtu => Size::Fits,
+        //= conformance FRAG-04, FRAG-07, MSS-09
+        (Family::V4, Family::V6) => {
+            let growth = if meta.is_whole() { 20 } else { 28 };
+            Size::TooBig(IcmpMessage::fragmentation_needed(mtu.saturating_sub(growth)))
+        }
+        //= conformance FRAG-12, FRAG-14
+        (Family::V6, _) if meta.fragment != Fragment::No || usize::from(len) <= DF_THRESHOLD => {
+            Size::Cut(mtu)
+        }
+        //= conformance FRAG-13, MSS-09
+        (Family::V6, _) => {
+            Size::TooBig(IcmpMessage::packet_too_big(u32::from(mtu).saturating_add(20).max(1280)))
+        }
+        //= conformance FRAG-34, FRAG-35
+        (Family::V4, Family::V4) if meta.dont_fragment => {
+            Size::TooBig(IcmpMessage::fragmentation_needed(mtu))
+        }
+        (Family::V4, Family::V4) => Size::Cut(mtu),
     }
 }
 
@@ -202,9 +242,12 @@ pub(super) fn rewrite_outbound(nat: &Config, leases: &mut Leases, meta: &Meta, f
     } else {
         transport_delta(meta.transport, &Endpoints::of(meta), &to)
     };
+    // A fragment has its identification from where its datagram was put together; what is no fragment and cannot become one
+    // needs none.
+    //= conformance FRAG-31, FRAG-33
     let identification = match meta.family {
-        Family::V6 => leases.next(fixed.external, fixed.remote, meta.protocol),
-        Family::V4 => 0,
+        Family::V4 if meta.dont_fragment || !meta.is_whole() => meta.identification as u16,
+        _ => leases.next(fixed.external, fixed.remote, meta.protocol),
     };
     Rewrite { to, delta, identification, decrement: true }
 }
@@ -218,7 +261,9 @@ pub(super) fn rewrite_inbound(nat: &Config, meta: &Meta, fixed: &Fixed, decremen
         source_port: port_or_identifier(meta, fixed.remote_port, fixed.inside_port),
         destination_port: fixed.inside_port,
     };
-    Some(Rewrite { to, delta: Delta::from_raw(fixed.delta).inverse(), identification: 0, decrement })
+    // Nobody else sends from the remote address: its identifications stay unique.
+    let identification = meta.identification as u16;
+    Some(Rewrite { to, delta: Delta::from_raw(fixed.delta).inverse(), identification, decrement })
 }
 
 /// Translates a frame to a family.

@@ -4,7 +4,7 @@ use sluice_dpdk::{Burst, Mbuf};
 use sluice_packet::ethernet;
 use sluice_shm::{Counter, Stage as TraceStage};
 
-use super::batch::Packet;
+use super::batch::{Entry, Packet};
 use super::express::Origin;
 use super::stages::Stage as Charge;
 use super::{BATCH, BURST, Worker};
@@ -17,7 +17,11 @@ impl Worker {
     /// Gives a packet to its owner.
     pub(super) fn hand_off(&mut self, packet: Packet, worker: u8, stage: Stage) {
         self.mark(&packet, TraceStage::HandOff, u32::from(worker));
-        let stage = if packet.hairpinned { Stage::Hairpin } else { stage };
+        let stage = match packet.entry().head {
+            Some(head) => Stage::Fragment { head, hairpin: packet.hairpinned },
+            None if packet.hairpinned => Stage::Hairpin,
+            None => stage,
+        };
         if packet.is_traced() {
             self.finish_hand_off(&packet, worker);
         }
@@ -71,20 +75,25 @@ impl Worker {
         let places = (0..BURST).filter(|place| left.positions >> place & 1 == 1);
         for (mbuf, place) in burst.drain().zip(places) {
             let Origin { interface, hops } = origins[place];
-            self.enter_again(mbuf, interface, hops, false, &mut batch);
+            let entry = Entry { interface, hops, hairpinned: false, head: None };
+            self.enter_again(mbuf, entry, &mut batch);
             if batch.len() == BATCH {
                 self.process(&mut batch);
             }
         }
         for Parcel { mbuf, interface, hops, stage } in others.into_iter().take(count).flatten() {
-            match stage {
-                Stage::Transmit { port, interface } => self.send(mbuf, port, interface, hops),
-                Stage::Enter | Stage::Hairpin => {
-                    self.enter_again(mbuf, interface, hops, stage == Stage::Hairpin, &mut batch);
-                    if batch.len() == BATCH {
-                        self.process(&mut batch);
-                    }
+            let (hairpinned, head) = match stage {
+                Stage::Transmit { port, interface } => {
+                    self.send(mbuf, port, interface, hops);
+                    continue;
                 }
+                Stage::Fragment { head, hairpin } => (hairpin, Some(head)),
+                Stage::Enter => (false, None),
+                Stage::Hairpin => (true, None),
+            };
+            self.enter_again(mbuf, Entry { interface, hops, hairpinned, head }, &mut batch);
+            if batch.len() == BATCH {
+                self.process(&mut batch);
             }
         }
         self.process(&mut batch);
@@ -94,17 +103,10 @@ impl Worker {
     }
 
     /// Reads the headers of a packet that another worker has read before.
-    fn enter_again(
-        &mut self,
-        mbuf: Mbuf,
-        interface: u16,
-        hops: u8,
-        hairpinned: bool,
-        batch: &mut Vec<Packet>,
-    ) {
+    fn enter_again(&mut self, mbuf: Mbuf, entry: Entry, batch: &mut Vec<Packet>) {
         match ethernet::link(mbuf.data()) {
-            Ok(link) => self.enter(mbuf, link, interface, hops, hairpinned, batch),
-            Err(reason) => self.count_drop(Some(interface), reason),
+            Ok(link) => self.enter(mbuf, link, entry, batch),
+            Err(reason) => self.count_drop(Some(entry.interface), reason),
         }
     }
 }

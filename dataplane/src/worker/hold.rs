@@ -9,7 +9,7 @@ use sluice_nat::{TICKS_PER_SECOND, Tick};
 use sluice_packet::{DropReason, ethernet};
 use sluice_shm::Counter;
 
-use super::batch::Packet;
+use super::batch::{Entry, Packet};
 use super::{BATCH, Worker};
 
 /// Packets that may wait, for all neighbours of a worker together.
@@ -29,9 +29,7 @@ pub(super) struct Wait {
 /// A waiting packet.
 struct Waiting {
     mbuf: Mbuf,
-    interface: u16,
-    hops: u8,
-    hairpinned: bool,
+    entry: Entry,
     wait: Wait,
 }
 
@@ -63,10 +61,9 @@ impl Worker {
         if self.held.packets.is_empty() {
             self.held.tried = (self.fib_generation, self.now);
         }
-        let Packet { mbuf, interface, hops, hairpinned, .. } = packet;
         let wait = Wait { since, asked: self.asked };
-        self.held.packets.push_back(Waiting { mbuf, interface, hops, hairpinned, wait });
-        self.sight.counters.set(Counter::Held, self.held.packets.len() as u64);
+        self.held.packets.push_back(Waiting { entry: packet.entry(), mbuf: packet.mbuf, wait });
+        self.show_held();
     }
 
     /// Tries waiting packets again when neighbours or the time have changed, and drops those that waited too long.
@@ -76,9 +73,9 @@ impl Worker {
         }
         while self.held.packets.front().is_some_and(|oldest| self.now.since(oldest.wait.since) >= PATIENCE) {
             if let Some(waiting) = self.held.packets.pop_front() {
-                self.sight.counters.set(Counter::Held, self.held.packets.len() as u64);
+                self.show_held();
                 drop(waiting.mbuf);
-                self.count_drop(Some(waiting.interface), DropReason::NeighbourUnresolved);
+                self.count_drop(Some(waiting.entry.interface), DropReason::NeighbourUnresolved);
             }
         }
         let tried = (self.fib_generation, self.now);
@@ -89,21 +86,12 @@ impl Worker {
         let mut batch = std::mem::take(&mut self.scratch.batch);
         for turn in 0..waiting {
             let Some(packet) = self.held.packets.pop_front() else { break };
-            self.sight.counters.set(Counter::Held, self.held.packets.len() as u64);
+            self.show_held();
             let wait = packet.wait;
             self.retrying = Some(wait);
             match ethernet::link(packet.mbuf.data()) {
-                Ok(link) => {
-                    self.enter(
-                        packet.mbuf,
-                        link,
-                        packet.interface,
-                        packet.hops,
-                        packet.hairpinned,
-                        &mut batch,
-                    );
-                }
-                Err(reason) => self.count_drop(Some(packet.interface), reason),
+                Ok(link) => self.enter(packet.mbuf, link, packet.entry, &mut batch),
+                Err(reason) => self.count_drop(Some(packet.entry.interface), reason),
             }
             let next = self.held.packets.front().filter(|_| turn + 1 < waiting).map(|next| next.wait);
             if batch.len() == BATCH || next != Some(wait) {
@@ -118,8 +106,14 @@ impl Worker {
     pub(super) fn drop_held(&mut self) {
         while let Some(waiting) = self.held.packets.pop_front() {
             drop(waiting.mbuf);
-            self.count_drop(Some(waiting.interface), DropReason::NeighbourUnresolved);
+            self.count_drop(Some(waiting.entry.interface), DropReason::NeighbourUnresolved);
         }
-        self.sight.counters.set(Counter::Held, 0);
+        self.show_held();
+    }
+
+    /// Publishes how many packets wait: for neighbours, and for other fragments.
+    pub(super) fn show_held(&self) {
+        let held = self.held.packets.len() + self.fragments.waiting();
+        self.sight.counters.set(Counter::Held, held as u64);
     }
 }

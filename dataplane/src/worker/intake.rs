@@ -4,7 +4,7 @@ use sluice_dpdk::{Burst, Mbuf};
 use sluice_packet::{DropReason, Link, PuntReason, ethernet, parse};
 use sluice_shm::{Counter, Stage};
 
-use super::batch::{NO_TRACE, Packet};
+use super::batch::{Entry, NO_TRACE, Packet};
 use super::stages::Stage as Charge;
 use super::trace::Seen;
 use super::{BATCH, BURST, Worker};
@@ -64,7 +64,8 @@ impl Worker {
         if !link.is_group() && self.setup.interfaces[usize::from(interface)].mac != link.destination {
             return self.count_drop(Some(interface), DropReason::NotForUs);
         }
-        self.enter(mbuf, link, interface, 0, false, batch);
+        let entry = Entry { interface, hops: 0, hairpinned: false, head: None };
+        self.enter(mbuf, link, entry, batch);
     }
 
     /// Parses a frame whose interface is known and puts it into the batch, unless it ends here.
@@ -72,9 +73,7 @@ impl Worker {
         &mut self,
         mbuf: Mbuf,
         link: Link,
-        interface: u16,
-        hops: u8,
-        hairpinned: bool,
+        Entry { interface, hops, hairpinned, head }: Entry,
         batch: &mut Vec<Packet>,
     ) {
         let mut packet = Packet {
@@ -83,6 +82,7 @@ impl Worker {
             link,
             interface,
             hops,
+            attached: head.is_some(),
             hairpinned,
             trace: NO_TRACE,
         };
@@ -95,6 +95,9 @@ impl Worker {
             Ok(meta) => *meta,
             Err(malformed) => malformed.meta,
         };
+        if let Some(head) = head {
+            packet.meta.adopt(head);
+        }
         // A packet that has waited was traced until then, and counted.
         if self.tracer.is_active()
             && self.retrying.is_none()

@@ -13,11 +13,13 @@
 mod batch;
 mod clamp;
 mod classify;
+mod cut;
 mod departure;
 mod error;
 mod events;
 mod express;
 mod forward;
+mod fragments;
 mod handoff;
 mod hold;
 mod idle;
@@ -35,8 +37,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rtrb::{Consumer, Producer};
-use sluice_dpdk::{Mempool, RegisteredThread, RxQueue, cycles};
-use sluice_nat::{Engine, Fixed, InboundTuple, OutboundTuple, SessionIndex, Shared, Tick, WorkerId};
+use sluice_dpdk::{Mbuf, Mempool, RegisteredThread, RxQueue, cycles};
+use sluice_nat::{
+    Engine, Fixed, Fragments, InboundTuple, OutboundTuple, SessionIndex, Shared, Tick, WorkerId,
+};
 use sluice_packet::DropReason;
 use sluice_shm::{Counter, Notice, Producer as SharedProducer, TraceFilter, TraceRecord, WorkerCounters};
 
@@ -139,13 +143,17 @@ struct Scratch {
     new: Vec<OutboundTuple>,
     inbound: Vec<InboundTuple>,
     hairpins: Vec<batch::Packet>,
+    /// Fragments whose datagrams are known.
+    ready: Vec<batch::Packet>,
+    /// What a packet is cut into, apart from the first piece.
+    pieces: Vec<Mbuf>,
     /// Empty; changes places with `hairpins`.
     spare: Vec<batch::Packet>,
     probes: Vec<Fixed>,
 }
 
 impl Scratch {
-    fn new() -> Self {
+    fn new(waiting: usize) -> Self {
         Self {
             batch: Vec::with_capacity(2 * BATCH),
             classes: Vec::with_capacity(2 * BATCH),
@@ -153,6 +161,9 @@ impl Scratch {
             new: Vec::with_capacity(2 * BATCH),
             inbound: Vec::with_capacity(2 * BATCH),
             hairpins: Vec::with_capacity(2 * BATCH),
+            // All that wait may be released together, by the packets of one batch.
+            ready: Vec::with_capacity(waiting + 2 * BATCH),
+            pieces: Vec::with_capacity(cut::MOST),
             spare: Vec::with_capacity(2 * BATCH),
             probes: Vec::with_capacity(EXPIRE_BUDGET),
         }
@@ -215,6 +226,7 @@ pub struct Worker {
     wanted: resolve::Wanted,
     tracer: trace::Tracer,
     held: hold::Held,
+    fragments: Fragments<batch::Packet>,
     /// What is known of the packets of the batch under way, if they have waited.
     retrying: Option<hold::Wait>,
     /// Whether the neighbour that a packet was last found to lack has been asked for.
@@ -288,6 +300,7 @@ impl Worker {
     /// Puts a worker together.
     pub fn new(parts: Parts) -> Self {
         let now = parts.clock.tick();
+        let fragments = *parts.setup.nat.fragments();
         Self {
             id: parts.id,
             fib_generation: parts.setup.routes.generation() as u16,
@@ -295,7 +308,6 @@ impl Worker {
             police: report::Bucket::new(PUNTS_PER_SECOND, now),
             idle: Idle::new(parts.setup.idle),
             setup: parts.setup,
-            shared: parts.shared,
             engine: parts.engine,
             receive: parts.receive,
             transmit: parts.transmit,
@@ -308,8 +320,10 @@ impl Worker {
             wanted: resolve::Wanted::new(),
             tracer: trace::Tracer::new(parts.id),
             held: hold::Held::new(),
+            fragments: Fragments::new(fragments, &parts.shared),
             retrying: None,
             asked: false,
+            shared: parts.shared,
             tally: Tally::default(),
             time: Interpolator::default(),
             stages: stages::Stages::new(),
@@ -318,7 +332,7 @@ impl Worker {
             published: now,
             was_busy: false,
             longest_ns: 0,
-            scratch: Scratch::new(),
+            scratch: Scratch::new(fragments.waiting as usize),
             lanes: express::Lanes::new(),
             departures: departure::Departures::new(),
             misses_left: 0,
@@ -359,6 +373,7 @@ impl Worker {
 
         // Before new packets come: those that have waited are the older ones of their flows.
         self.look_after_held();
+        self.look_after_fragments();
         let mut packets = 0;
         self.stages.charge(Stage::Upkeep);
         for queue in 0..self.receive.len() {
@@ -417,6 +432,7 @@ impl Worker {
                     self.upkeep_due = true;
                     self.bucket.set_rate(setup.icmp_errors_per_second);
                     self.idle.follow(setup.idle);
+                    self.fragments.set_limits(*setup.nat.fragments());
                     let old = std::mem::replace(&mut self.setup, setup);
                     // The ring has room for every configuration that the main thread has sent and not yet got back.
                     let _ = self.links.retired.push(old);
@@ -433,6 +449,7 @@ impl Worker {
     /// Drops what is still queued, counted, and sends what is pending.
     fn retire(&mut self) {
         self.drop_held();
+        self.drop_fragments();
         self.flush();
         for worker in 0..self.links.handoff_in.len() {
             if let Some(ring) = &mut self.links.handoff_in[worker] {

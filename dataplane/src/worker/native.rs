@@ -23,17 +23,24 @@ impl Worker {
             return self.refuse(packet, DropReason::HopLimitExceeded, hop_limit_message(meta.family));
         }
         let mtu = self.mtu(adjacency);
-        if meta.ip_len() > mtu {
-            let message = match meta.family {
-                Family::V6 => IcmpMessage::packet_too_big(u32::from(mtu)),
-                Family::V4 => IcmpMessage::fragmentation_needed(mtu),
-            };
-            return self.too_big(packet, message);
+        let too_big = meta.ip_len() > mtu;
+        match meta.family {
+            Family::V6 if too_big => {
+                return self.too_big(packet, IcmpMessage::packet_too_big(u32::from(mtu)));
+            }
+            Family::V4 if too_big && meta.dont_fragment => {
+                return self.too_big(packet, IcmpMessage::fragmentation_needed(mtu));
+            }
+            _ => {}
         }
         self.clamp_native(&mut packet, adjacency);
         self.sight.counters.add(Counter::Routed, 1);
         decrement(packet.mbuf.data_mut(), usize::from(meta.l3), meta.family);
-        self.transmit(packet, adjacency);
+        if too_big {
+            self.transmit_cut(packet, adjacency, mtu);
+        } else {
+            self.transmit(packet, adjacency);
+        }
     }
 }
 

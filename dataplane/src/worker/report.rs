@@ -6,7 +6,7 @@ use sluice_packet::{DropReason, Family, IcmpMessage, Link, ethernet, icmp_make};
 use sluice_shm::{Counter, Stage as TraceStage};
 
 use super::Worker;
-use super::batch::{NO_TRACE, Packet};
+use super::batch::{Entry, NO_TRACE, Packet};
 use super::resolve::Resolved;
 
 /// A token bucket on ticks: so many a second, and a burst of as many (ICMP-103).
@@ -95,7 +95,8 @@ impl Worker {
             Ok(link) => {
                 let mut hairpins = std::mem::take(&mut self.scratch.hairpins);
                 // A packet of its own, which has not been handed over yet.
-                self.enter(mbuf, link, interface, 0, true, &mut hairpins);
+                let entry = Entry { interface, hops: 0, hairpinned: true, head: None };
+                self.enter(mbuf, link, entry, &mut hairpins);
                 self.scratch.hairpins = hairpins;
             }
             Err(reason) => self.count_drop(Some(interface), reason),
@@ -118,7 +119,16 @@ impl Worker {
             ether_type: 0,
             len: 14,
         });
-        let packet = Packet { mbuf, link, meta, interface, hops: 0, hairpinned: false, trace: NO_TRACE };
+        let packet = Packet {
+            mbuf,
+            link,
+            meta,
+            interface,
+            hops: 0,
+            attached: false,
+            hairpinned: false,
+            trace: NO_TRACE,
+        };
         self.transmit(packet, adjacency);
     }
 }

@@ -145,9 +145,18 @@ impl Worker {
         self.finish(packet, TraceEnd::Held, None);
     }
 
+    /// As [`Worker::finish_held`], for a packet that is out of reach: by the slot of its record.
+    #[cold]
+    pub(super) fn finish_waiting(&mut self, trace: u8) {
+        self.finish_record(trace, &[], TraceEnd::Held, None);
+    }
+
     fn finish(&mut self, packet: &Packet, end: TraceEnd, interface: Option<u16>) {
-        let Some(mut record) = self.tracer.slots.get_mut(usize::from(packet.trace)).and_then(Option::take)
-        else {
+        self.finish_record(packet.trace, packet.mbuf.data(), end, interface);
+    }
+
+    fn finish_record(&mut self, trace: u8, frame: &[u8], end: TraceEnd, interface: Option<u16>) {
+        let Some(mut record) = self.tracer.slots.get_mut(usize::from(trace)).and_then(Option::take) else {
             return;
         };
         if let Some((_, filter)) = self.tracer.active
@@ -159,7 +168,7 @@ impl Worker {
             self.tracer.left -= 1;
         }
         if matches!(end, TraceEnd::Transmit) {
-            record.set_after(packet.mbuf.data());
+            record.set_after(frame);
         }
         if let Some(interface) = interface {
             record.interface_out = interface;

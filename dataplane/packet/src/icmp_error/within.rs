@@ -18,9 +18,14 @@ pub fn error_four_to_four(frame: &mut Frame, meta: &Meta, r: &ErrorRewrite) -> R
     let (at, hop_limit) = within(frame, meta, r, Family::V4)?;
     let packet = &mut frame.bytes_mut()[at.l3..at.end];
     let (ip, icmp) = packet.split_at_mut(at.l4 - at.l3);
-    rewrite_header_v4(ip, hop_limit, r.outer_source as u32, r.outer_destination as u32)?;
     seal(icmp, of)?;
-    Ok(outcome(meta, r, hop_limit))
+    // As in the translation between families: the checksum differs from one error to the next.
+    let identification = match meta.dont_fragment {
+        true => meta.identification as u16,
+        false => icmpv4::Header::new_checked(icmp).ok_or(DropReason::TransportMalformed)?.checksum(),
+    };
+    rewrite_header_v4(ip, identification, hop_limit, r.outer_source as u32, r.outer_destination as u32)?;
+    Ok(Meta { identification: identification.into(), ..outcome(meta, r, hop_limit) })
 }
 
 /// Translates an ICMPv6 error about a hairpinned packet: both ends are IPv6, and both see translated addresses.

@@ -174,7 +174,7 @@ fn fragments_are_told_apart() {
         let mut header = vec![17, 0];
         header.extend(u16::to_be_bytes(offset_more));
         header.extend([0x12, 0x34, 0x56, 0x78]);
-        let meta = parsed(&v6_chain(H, PREFIX | S, 44, &header, 17, &udp(5000, 53, b""))).unwrap();
+        let meta = parsed(&v6_chain(H, PREFIX | S, 44, &header, 17, &udp(5000, 53, b"")[..8])).unwrap();
         assert_eq!((meta.fragment, meta.identification), (fragment, 0x1234_5678));
         assert_eq!((meta.fragment_offset, meta.more_fragments), (offset_more >> 3, offset_more & 1 != 0));
         assert_eq!(meta.transport, Transport::Udp);
@@ -186,13 +186,54 @@ fn fragments_are_told_apart() {
         (0x20b9, Fragment::Later),
         (0x00b9, Fragment::Later),
     ] {
-        let mut datagram = plain_v4();
+        let mut datagram = v4(S, T, 17, &udp(53, 40000, &[0; 8]));
         datagram[6..8].copy_from_slice(&flags.to_be_bytes());
         seal_v4(&mut datagram);
         let meta = parsed(&datagram).unwrap();
         assert_eq!((meta.fragment, meta.fragment_offset), (fragment, flags & 0x1fff));
         assert_eq!(meta.is_whole(), fragment == Fragment::No);
     }
+}
+
+//= conformance FRAG-21, FRAG-27, FRAG-28, FRAG-29
+#[test]
+fn fragments_that_cannot_be_are_refused() {
+    let six = |protocol, offset_more: u16, payload: &[u8]| {
+        let header = [&[protocol, 0][..], &offset_more.to_be_bytes(), &[0, 0, 0, 7]].concat();
+        v6_chain(H, PREFIX | S, 44, &header, 253, payload)
+    };
+    let problem = |code, pointer| Some(IcmpMessage::v6_parameter_problem(code, pointer));
+    let bad = DropReason::FragmentMalformed;
+    assert_eq!(refused(&six(17, 9, &[0; 13])), (bad, problem(0, 4)), "no multiple of 8, and more to come");
+    assert!(parsed(&six(17, 8, &[0; 13])).is_ok(), "the last may have any length");
+    assert_eq!(refused(&six(17, 8190 << 3, &[0; 100])), (bad, problem(0, 42)), "beyond 65535");
+    assert_eq!(refused(&six(17, 8, &[])), (bad, None), "nothing in it");
+    assert_eq!(refused(&six(6, 9, &[0; 16])), (bad, None), "flags of TCP would come from it");
+    let headless = (DropReason::TransportMalformed, problem(3, 0));
+    assert_eq!(refused(&six(17, 1, &[0; 0])), (bad, None));
+    assert_eq!(refused(&six(6, 1, &[0; 16])), headless, "a header chain that goes on in the next fragment");
+    assert_eq!(
+        refused(&six(6, 0, &[0; 16])),
+        (DropReason::TransportMalformed, None),
+        "an atomic one is whole"
+    );
+
+    let four = |protocol, flags: u16, payload: &[u8]| {
+        let mut datagram = v4(S, T, 253, payload);
+        datagram[6..8].copy_from_slice(&flags.to_be_bytes());
+        datagram[9] = protocol;
+        seal_v4(&mut datagram);
+        datagram
+    };
+    assert_eq!(refused(&four(17, 0x2001, &[0; 13])), (bad, None));
+    assert_eq!(refused(&four(17, 8190, &[0; 100])), (bad, None), "the ping of death");
+    assert_eq!(refused(&four(6, 1, &[0; 16])), (bad, None));
+    assert!(parsed(&four(6, 2, &[0; 16])).is_ok());
+    assert_eq!(
+        refused(&four(6, 0x2000, &[0; 8])),
+        (DropReason::TransportMalformed, None),
+        "tiny first fragment"
+    );
 }
 
 //= conformance XLT-38, FRAG-20

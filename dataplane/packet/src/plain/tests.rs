@@ -143,13 +143,14 @@ proptest! {
             });
             prop_assert_eq!(got, expected);
         } else {
-            let r = rewrite(narrow, &meta, 0);
+            let r = rewrite(narrow, &meta, if meta.dont_fragment { meta.identification as u16 } else { identification });
             let to = ends(&r, |address| address as u32);
             let header = header(tagged_out, ethernet::IPV4);
             let expected =
                 generally(&frame, &header, |frame, meta, _| four_to_four(frame, meta, &r).unwrap());
+            let identification = (r.identification != meta.identification as u16).then_some(r.identification);
             let got = plainly(&frame, |frame| {
-                with_header!(header, link, plain_four_to_four(frame, &plain, link, &to))
+                with_header!(header, link, plain_four_to_four(frame, &plain, link, &to, identification))
             });
             prop_assert_eq!(got, expected);
         }
@@ -171,7 +172,7 @@ proptest! {
                     &mut Frame::new(&mut buffer.clone(), room, bytes.len()), &plain, &LINK, &wide,
                 );
                 let _ = plain_four_to_four(
-                    &mut Frame::new(&mut buffer.clone(), room, bytes.len()), &plain, &[0; 18], &to,
+                    &mut Frame::new(&mut buffer.clone(), room, bytes.len()), &plain, &[0; 18], &to, Some(7),
                 );
             }
             if let Some((plain, ..)) = Plain::read_v6(&bytes, l3) {

@@ -1,21 +1,22 @@
 //! IPv4 to IPv4: addresses, ports and identifiers change in place.
 
-use super::{Offsets, Rewrite, hop_limit, patch_echo, patch_tcp, patch_udp, refuse_fragments, unsupported};
-use crate::meta::{Family, Meta, Transport};
+use super::{Offsets, Rewrite, hop_limit, patch_echo, patch_tcp, patch_udp, unsupported};
+use crate::meta::{Family, Fragment, Meta, Transport};
 use crate::{DropReason, Frame, checksum, ipv4};
 
 /// Translates an IPv4 packet to other IPv4 endpoints. Options stay, but for those that record addresses.
 ///
 /// # Errors
-/// [`DropReason::Fragment`], or that of a packet which has no ports to translate.
+/// That of a packet which has no ports to translate.
 #[inline(always)]
 pub fn four_to_four(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta, DropReason> {
     let at = Offsets::new(frame, meta, Family::V4)?;
-    refuse_fragments(meta)?;
 
     //= conformance N44-03, N44-19
     let payload = &mut frame.bytes_mut()[at.l4..at.end];
     match meta.transport {
+        //= conformance FRAG-23
+        Transport::Tcp | Transport::Udp | Transport::IcmpQuery if meta.fragment == Fragment::Later => {}
         Transport::Tcp => patch_tcp(payload, &r.to, r.delta)?,
         Transport::Udp => {
             // No checksum stays no checksum.
@@ -26,7 +27,8 @@ pub fn four_to_four(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta,
     }
 
     let ttl = hop_limit(meta, r.decrement);
-    rewrite_header(&mut frame.bytes_mut()[at.l3..at.l4], ttl, r.to.source as u32, r.to.destination as u32)?;
+    let header = &mut frame.bytes_mut()[at.l3..at.l4];
+    rewrite_header(header, r.identification, ttl, r.to.source as u32, r.to.destination as u32)?;
     if !frame.set_len(at.end) {
         return Err(DropReason::Ipv4Malformed);
     }
@@ -35,6 +37,7 @@ pub fn four_to_four(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta,
         destination: r.to.destination,
         source_port: r.to.source_port,
         destination_port: r.to.destination_port,
+        identification: r.identification.into(),
         hop_limit: ttl,
         ..*meta
     })
@@ -44,6 +47,7 @@ pub fn four_to_four(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta,
 #[inline(always)]
 pub(crate) fn rewrite_header(
     bytes: &mut [u8],
+    identification: u16,
     ttl: u8,
     source: u32,
     destination: u32,
@@ -51,7 +55,8 @@ pub(crate) fn rewrite_header(
     let with_options = bytes.len() > 20;
     let mut header = ipv4::Header::new_checked_mut(bytes).ok_or(DropReason::Ipv4Malformed)?;
     // Summed before anything is written: reading back in words what was just written in bytes stalls.
-    let checksum = header.checksum_with(ttl, source, destination);
+    let checksum = header.checksum_with(identification, ttl, source, destination);
+    header.set_identification(identification);
     header.set_ttl(ttl);
     header.set_source(source);
     header.set_destination(destination);

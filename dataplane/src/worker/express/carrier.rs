@@ -85,12 +85,19 @@ impl Rewriter<'_> {
                 plain_six_to_four(&mut frame, plain, &link(ethernet::IPV4), &to, identification)
             }
             Way::FourToFour => {
-                plain_four_to_four(&mut frame, plain, &link(ethernet::IPV4), &outbound(session))
+                let to = outbound(session);
+                //= conformance FRAG-33
+                let identification = if plain.dont_fragment {
+                    None
+                } else {
+                    Some(self.leases.next(to.source, to.destination, plain.protocol))
+                };
+                plain_four_to_four(&mut frame, plain, &link(ethernet::IPV4), &to, identification)
             }
             Way::Inbound if family_of(session.kind_realm()) == Family::V4 => {
                 let outside = session.outside();
                 let to = inbound(&outside, outside.remote, session.inside_v4());
-                plain_four_to_four(&mut frame, plain, &link(ethernet::IPV4), &to)
+                plain_four_to_four(&mut frame, plain, &link(ethernet::IPV4), &to, None)
             }
             Way::Inbound => match self.setup.nat.prefix64(session.prefix64()) {
                 Some(prefix) => {
