@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod flood;
 mod longest;
+#[cfg(test)]
+mod pieces;
 mod rig;
 
 use std::sync::Arc;
@@ -350,7 +352,12 @@ mod tests {
             the_lane_does_what_the_general_stages_do(&bench, Flows::udp(kind, 300));
             the_lane_does_what_the_general_stages_do(&bench, Flows::tcp(kind, 300));
             flood::established_flows_lose_nothing(&bench.eal, kind);
+            flood::fragments_and_errors_cost_established_flows_nothing(&bench.eal, kind);
+            pieces::fragments_arrive_as_what_was_sent(&bench.eal, kind);
         }
+        pieces::atomic_fragments_disturb_nobody(&bench.eal);
+        pieces::hosts_with_the_same_identification_leave_with_others(&bench.eal);
+        pieces::fragments_are_hairpinned(&bench.eal);
     }
 
     /// Two workers get the same frames one by one, of flows that exist and of others, many of them damaged. One of them traces

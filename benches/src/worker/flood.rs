@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use sluice_dpdk::Eal;
-use sluice_nat::{Direction, Engine, Kind, Protocol, WorkerId};
-use sluice_packet::{DropReason, Family, Transport, checksum, link, parse, tcp};
+use sluice_nat::{Direction, Engine, FragmentSpec, Kind, Protocol, WorkerId};
+use sluice_packet::{DropReason, Family, Transport, checksum, ipv4, ipv6, link, parse, tcp};
 use sluice_shm::{Counter, CountersSnapshot};
 
 use super::rig::{BURST, Rig};
@@ -38,9 +38,21 @@ const REFUSED: [DropReason; 10] = [
     DropReason::MissBudget,
 ];
 
+/// What the strangers send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strangers {
+    /// First packets of flows, and packets of none.
+    Flows,
+    /// Fragments: without beginning, without end, overlapping, tiny.
+    Fragments,
+    /// ICMP errors about flows that exist, about others, and about nothing.
+    Errors,
+}
+
 /// What floods what.
 #[derive(Clone, Copy, Debug)]
 struct Scene {
+    strangers: Strangers,
     flows: Flows,
     workers: u8,
     /// Receive queues of the first worker on each port.
@@ -59,7 +71,7 @@ struct Known {
 pub(super) fn established_flows_lose_nothing(eal: &Eal, kind: Kind) {
     for protocol in [Protocol::Udp, Protocol::Tcp] {
         let flows = Flows::new(kind, protocol, 8192);
-        let scene = Scene { flows, workers: 1, queues: 1 };
+        let scene = Scene { strangers: Strangers::Flows, flows, workers: 1, queues: 1 };
         let unsolicited = [DropReason::NoBinding, DropReason::UnsolicitedSyn, DropReason::TcpNoSession];
         for (scene, reasons) in [
             (scene, &[DropReason::SessionTableFull][..]),
@@ -69,6 +81,32 @@ pub(super) fn established_flows_lose_nothing(eal: &Eal, kind: Kind) {
         ] {
             let drops = flood(eal, &scene);
             for reason in reasons.iter().chain(&unsolicited) {
+                assert!(drops.contains_key(reason), "{scene:?}: no {reason} in {drops:?}");
+            }
+        }
+    }
+}
+
+/// As [`established_flows_lose_nothing`], with fragments and with ICMP errors; what is kept of them stays within its bounds.
+//= conformance FRAG-18, LIM-12, LIM-09
+pub(super) fn fragments_and_errors_cost_established_flows_nothing(eal: &Eal, kind: Kind) {
+    let flows = Flows::new(kind, Protocol::Udp, 8192);
+    for workers in [1, 2] {
+        for (strangers, reasons) in [
+            (
+                Strangers::Fragments,
+                &[
+                    DropReason::FragmentLimit,
+                    DropReason::FragmentOverlap,
+                    DropReason::FragmentMalformed,
+                    DropReason::TransportMalformed,
+                ][..],
+            ),
+            (Strangers::Errors, &[DropReason::IcmpNoSession, DropReason::IcmpQuoteMalformed]),
+        ] {
+            let scene = Scene { strangers, flows, workers, queues: 1 };
+            let drops = flood(eal, &scene);
+            for reason in reasons {
                 assert!(drops.contains_key(reason), "{scene:?}: no {reason} in {drops:?}");
             }
         }
@@ -100,20 +138,33 @@ fn flood(eal: &Eal, scene: &Scene) -> BTreeMap<DropReason, u64> {
         }
         assert!(expected.is_empty(), "{scene:?}, turn {turn}: not there: {expected:?}");
     }
+    // What is on its way from worker to worker.
+    while flood.rig.turn() > 0 {}
+    out += flood.rig.take().len() as u64;
     let after = flood.counters();
     let of = |counter: Counter| total(&after, counter) - total(&before, counter);
     assert_eq!(of(Counter::RxPackets), fed, "{scene:?}");
     assert_eq!(of(Counter::TxPackets), out, "{scene:?}");
-    assert_eq!(of(Counter::Established), established as u64, "{scene:?}");
-    assert_eq!(of(Counter::SessionsCreated) + of(Counter::Stateless), strangers, "{scene:?}");
-    assert_eq!(of(Counter::Generated), errors, "{scene:?}");
     assert_eq!(of(Counter::HandoffIn), of(Counter::HandoffOut), "{scene:?}");
     assert_eq!(of(Counter::HandoffIn) > 0, scene.workers > 1, "{scene:?}");
+    for counters in &after {
+        let (came, went) = counters.balance();
+        assert_eq!(came, went, "{scene:?}");
+        assert!(counters.get(Counter::Held) <= u64::from(FragmentSpec::default().waiting), "{scene:?}");
+    }
+    if scene.strangers == Strangers::Flows {
+        assert_eq!(of(Counter::Established), established as u64, "{scene:?}");
+        assert_eq!(of(Counter::SessionsCreated) + of(Counter::Stateless), strangers, "{scene:?}");
+        assert_eq!(of(Counter::Generated), errors, "{scene:?}");
+    }
     let drops: BTreeMap<DropReason, u64> = DropReason::ALL
         .iter()
         .map(|&reason| (reason, after.iter().map(|counters| counters.drops(reason)).sum()))
         .filter(|&(_, count)| count > 0)
         .collect();
+    if scene.strangers != Strangers::Flows {
+        return drops;
+    }
     assert!(drops.keys().all(|reason| REFUSED.contains(reason)), "{scene:?}: {drops:?}");
     assert_eq!(fed + errors, out + drops.values().sum::<u64>(), "{scene:?}: {drops:?}");
     drops
@@ -175,7 +226,13 @@ impl Flood {
             } else {
                 self.inbound_stranger()
             };
-            let mut frame = frame(frames::family(kind, directions[port]), &ends);
+            let family = frames::family(kind, directions[port]);
+            let mut frame = match self.scene.strangers {
+                _ if established => frame(family, &ends),
+                Strangers::Flows => frame(family, &ends),
+                Strangers::Fragments => self.fragment(family, &ends),
+                Strangers::Errors => self.error(family, port, &ends),
+            };
             // The lane leaves a datagram without a checksum to the general stages if it has to become IPv6.
             if established && port == 1 && ends.protocol == Protocol::Udp && self.random.below(4) == 0 {
                 frame[14 + 20 + 6..][..2].fill(0);
@@ -184,6 +241,92 @@ impl Flood {
         });
         self.rig.put(port, queue, frames.iter().map(Vec::as_slice));
         BURST as u64
+    }
+
+    /// A fragment of a datagram between two ends: of a few identifications, so that some of them meet.
+    fn fragment(&mut self, family: Family, ends: &Ends) -> Vec<u8> {
+        let mut data = vec![0; 8 + 8 * self.random.below(4) as usize];
+        data[..2].copy_from_slice(&ends.source_port.to_be_bytes());
+        data[2..4].copy_from_slice(&ends.destination_port.to_be_bytes());
+        data[5] = 64;
+        let offset = [0, 0, 1, 2, 185, 8190][self.random.below(6) as usize];
+        let more = self.random.below(3) > 0;
+        if self.random.below(8) == 0 {
+            data.truncate(1 + self.random.below(7) as usize);
+        }
+        let id = self.random.below(4) as u16;
+        let few = u128::from(self.random.below(if id == 0 { 8 } else { 1 << 16 }));
+        let source = (ends.source & !0xffff) | few;
+        let mut header = vec![];
+        match family {
+            Family::V4 => {
+                header.extend([0x45, 0]);
+                header.extend((20 + data.len() as u16).to_be_bytes());
+                header.extend(id.to_be_bytes());
+                header.extend((offset | if more { 0x2000u16 } else { 0 }).to_be_bytes());
+                header.extend([64, 17, 0, 0]);
+                header.extend((source as u32).to_be_bytes());
+                header.extend((ends.destination as u32).to_be_bytes());
+                let sum = checksum::of(&header);
+                header[10..12].copy_from_slice(&sum.to_be_bytes());
+            }
+            Family::V6 => {
+                header.extend([0x60, 0, 0, 0]);
+                header.extend((8 + data.len() as u16).to_be_bytes());
+                header.extend([44, 64]);
+                header.extend(source.to_be_bytes());
+                header.extend(ends.destination.to_be_bytes());
+                header.extend([17, 0]);
+                header.extend((offset << 3 | u16::from(more)).to_be_bytes());
+                header.extend(u32::from(id).to_be_bytes());
+            }
+        }
+        framed(family, &[header, data].concat())
+    }
+
+    /// An ICMP error from one end to the other: about a packet of an established flow, of another, or about nothing.
+    fn error(&mut self, family: Family, port: usize, ends: &Ends) -> Vec<u8> {
+        let known = &self.known[self.random.below(ESTABLISHED) as usize];
+        // What the sender of the error had got: what comes out of its port.
+        let (seen, to) = (known.seen[1 - port], known.sent[port].destination);
+        let (quoted, destination) = match self.random.below(3) {
+            0 => (frame(family, &seen), to),
+            1 => (frame(family, &turned(ends)), ends.destination),
+            _ => (vec![self.random.below(256) as u8; 14 + 48], ends.destination),
+        };
+        let (kind, protocol) = if family == Family::V6 { (1, 58) } else { (3, 1) };
+        let mut icmp = vec![kind, 1, 0, 0, 0, 0, 0, 0];
+        icmp.extend(&quoted[14..]);
+        let sum = match family {
+            Family::V4 => checksum::of(&icmp),
+            Family::V6 => checksum::transport_v6(ends.source, destination, protocol, &icmp),
+        };
+        icmp[2..4].copy_from_slice(&sum.to_be_bytes());
+        let header = match family {
+            Family::V4 => ipv4::Fields {
+                tos: 0,
+                total_length: 20 + icmp.len() as u16,
+                identification: 1,
+                flags_offset: 0,
+                ttl: 64,
+                protocol,
+                source: ends.source as u32,
+                destination: destination as u32,
+            }
+            .header()
+            .to_vec(),
+            Family::V6 => ipv6::Fields {
+                traffic_class: 0,
+                payload_length: icmp.len() as u16,
+                next_header: protocol,
+                hop_limit: 64,
+                source: ends.source,
+                destination,
+            }
+            .header()
+            .to_vec(),
+        };
+        framed(family, &[header, icmp].concat())
     }
 
     /// The first packet of a flow, or a segment of none. No two go to the same server and port.
@@ -279,9 +422,27 @@ fn frame(family: Family, ends: &Ends) -> Vec<u8> {
     buffer.frame(frames::len(family)).to_vec()
 }
 
-/// Whose packet a frame is; `None` for an ICMP error. Its checksum has to be right.
+/// A datagram behind the link header that the frames of established flows have.
+fn framed(family: Family, datagram: &[u8]) -> Vec<u8> {
+    let mut buffer = Buffer::default();
+    let ends = Ends {
+        source: 1,
+        destination: 2,
+        source_port: 3,
+        destination_port: 4,
+        protocol: Protocol::Udp,
+        flags: 0,
+    };
+    frames::write_between(family, &ends, &mut buffer);
+    [&buffer.frame(frames::len(family))[..14], datagram].concat()
+}
+
+/// Whose packet a frame is; `None` for an ICMP error or a fragment. Its checksum has to be right.
 fn read(frame: &[u8]) -> Option<Ends> {
     let meta = parse(frame, &link(frame).unwrap()).unwrap();
+    if !meta.is_whole() {
+        return None;
+    }
     let protocol = match meta.transport {
         Transport::Udp => Protocol::Udp,
         Transport::Tcp => Protocol::Tcp,

@@ -317,3 +317,76 @@ pub(super) fn inside_family(fixed: &Fixed) -> Family {
 pub(super) fn family_of(kind_realm: KindRealm) -> Family {
     if kind_realm.kind() == Some(Kind::Nat64) { Family::V6 } else { Family::V4 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOWEST: u16 = 1280;
+
+    fn packet(family: Family, header: u16, payload: u16, fragment: Fragment, dont_fragment: bool) -> Meta {
+        let (l4, end) = (14 + header, 14 + header + payload);
+        Meta { l4, end, fragment, dont_fragment, ..Meta::blank(family, 14) }
+    }
+
+    fn v4(len: u16, fragment: Fragment, dont_fragment: bool) -> Meta {
+        packet(Family::V4, 20, len - 20, fragment, dont_fragment)
+    }
+
+    fn v6(len: u16) -> Meta {
+        packet(Family::V6, 40, len - 40, Fragment::No, false)
+    }
+
+    //= conformance FRAG-01, FRAG-02, FRAG-04, FRAG-07, FRAG-38, MSS-09, XLT-49
+    #[test]
+    fn what_ipv6_hosts_get_is_no_larger_than_they_take() {
+        let needed = |mtu| Size::TooBig(IcmpMessage::fragmentation_needed(mtu));
+        for (name, meta, mtu, lowest, expected) in [
+            ("small", v4(100, Fragment::No, false), 1500, LOWEST, Size::Fits),
+            ("the largest that IPv6 takes", v4(1260, Fragment::No, false), 1500, LOWEST, Size::Fits),
+            ("one more", v4(1261, Fragment::No, false), 1500, LOWEST, Size::Cut(1280)),
+            ("large, where more is taken", v4(1480, Fragment::No, false), 1500, 1500, Size::Fits),
+            (
+                "large, where the link is the limit",
+                v4(1500, Fragment::No, false),
+                1400,
+                1500,
+                Size::Cut(1400),
+            ),
+            ("not to be cut", v4(1480, Fragment::No, true), 1500, LOWEST, Size::Fits),
+            ("not to be cut, too large", v4(1500, Fragment::No, true), 1500, LOWEST, needed(1480)),
+            ("a fragment", v4(1252, Fragment::First, false), 1500, LOWEST, Size::Fits),
+            ("a large fragment", v4(1500, Fragment::Later, false), 1500, LOWEST, Size::Cut(1280)),
+            ("a fragment grows by 28 bytes", v4(1480, Fragment::First, true), 1500, LOWEST, needed(1472)),
+        ] {
+            assert_eq!(size(&meta, Family::V6, mtu, lowest), expected, "{name}");
+        }
+    }
+
+    //= conformance FRAG-12, FRAG-13, FRAG-14, MSS-09, XLT-49
+    #[test]
+    fn what_ipv4_links_get_is_cut_if_it_was_small_for_ipv6() {
+        let big = |mtu| Size::TooBig(IcmpMessage::packet_too_big(mtu));
+        let fragment = packet(Family::V6, 48, 1452, Fragment::Later, false);
+        let atomic = packet(Family::V6, 48, 1452, Fragment::Atomic, false);
+        for (name, meta, mtu, expected) in [
+            ("fits", v6(1500), 1500, Size::Fits),
+            ("no larger than 1280", v6(1280), 1000, Size::Cut(1000)),
+            ("larger", v6(1500), 1400, big(1420)),
+            ("larger, and the link is very small", v6(1500), 1000, big(1280)),
+            ("a fragment", fragment, 1400, Size::Cut(1400)),
+            ("an atomic fragment may be cut", atomic, 1400, Size::Cut(1400)),
+        ] {
+            assert_eq!(size(&meta, Family::V4, mtu, LOWEST), expected, "{name}");
+        }
+    }
+
+    //= conformance FRAG-34, FRAG-35
+    #[test]
+    fn nat44_cuts_what_may_be_cut() {
+        let needed = Size::TooBig(IcmpMessage::fragmentation_needed(1400));
+        assert_eq!(size(&v4(1500, Fragment::No, true), Family::V4, 1400, LOWEST), needed);
+        assert_eq!(size(&v4(1500, Fragment::No, false), Family::V4, 1400, LOWEST), Size::Cut(1400));
+        assert_eq!(size(&v4(1400, Fragment::No, false), Family::V4, 1400, LOWEST), Size::Fits);
+    }
+}
