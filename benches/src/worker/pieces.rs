@@ -149,10 +149,15 @@ impl Datagram {
     }
 }
 
+/// Addresses, identification and protocol of a datagram.
+type Key = (u128, u128, u32, u8);
+/// Offset in bytes, More Fragments, and payload of a fragment.
+type Part = (usize, bool, Vec<u8>);
+
 /// Puts frames together that leave the gateway. They may be whole.
 #[derive(Default)]
 struct Receiver {
-    parts: BTreeMap<(u128, u128, u32, u8), Vec<(usize, bool, Vec<u8>)>>,
+    parts: BTreeMap<Key, Vec<Part>>,
     whole: Vec<Datagram>,
 }
 
