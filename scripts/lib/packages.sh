@@ -9,13 +9,13 @@ PACKAGES_BUILD=(build-essential ca-certificates pkg-config libdpdk-dev dpdk libc
 PACKAGES_IO=(dpdk-dev iproute2 ethtool util-linux)
 # To make hosts and to see what happens on them.
 # shellcheck disable=SC2034
-PACKAGES_LAB=(iproute2 ethtool iperf3 unbound nginx-light curl traceroute iputils-ping bind9-dnsutils jq procps)
+PACKAGES_LAB=(iproute2 ethtool iperf3 unbound nginx-light curl traceroute iputils-ping bind9-dnsutils jq procps coturn tayga)
 
 package_installed() {
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
 }
 
-# install_packages LOG NAME...: installs the missing ones. Services that come with them (nginx, unbound) are
+# install_packages LOG NAME...: installs the missing ones. Services that come with them (nginx, unbound, coturn, tayga) are
 # neither started nor left enabled: the demo runs its own copies inside its namespaces.
 install_packages() {
     local log=$1 name missing=() policy=/usr/sbin/policy-rc.d own_policy=0
@@ -44,6 +44,8 @@ install_packages() {
         case $name in
         nginx-light) systemctl disable nginx.service >/dev/null 2>&1 || true ;;
         unbound) systemctl disable unbound.service >/dev/null 2>&1 || true ;;
+        coturn) systemctl disable coturn.service >/dev/null 2>&1 || true ;;
+        tayga) systemctl disable tayga.service >/dev/null 2>&1 || true ;;
         esac
     done
 }

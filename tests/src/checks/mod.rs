@@ -17,6 +17,8 @@ pub mod frames;
 pub mod guests;
 pub mod nat44;
 pub mod nat64;
+pub mod pieces;
+pub mod programs;
 pub mod refused;
 
 /// Port of the test service on the server.
