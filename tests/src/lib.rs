@@ -16,6 +16,7 @@
 //! | [`wait`] | deadlines instead of sleeps |
 //! | [`wire`] | frames as a test writes them |
 //! | [`checks`] | behaviours, each against a running gateway |
+//! | [`conformance`] | which rows of the conformance table code and tests cite |
 //!
 //! One lab exists per test process at a time: polling workers of several gateways on two cores would measure
 //! each other. Several test processes do not disturb one another.
@@ -23,6 +24,7 @@
 pub mod accounting;
 pub mod capture;
 pub mod checks;
+pub mod conformance;
 pub mod gateway;
 pub mod lab;
 pub mod netns;
