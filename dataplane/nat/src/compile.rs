@@ -94,6 +94,7 @@ impl Shared {
         Ok(config)
     }
 
+    //= conformance PORT-09
     fn compile_pools(
         &self,
         specs: &[PoolSpec],
@@ -172,7 +173,7 @@ impl Shared {
 }
 
 fn check_timers(timers: &Timers) -> Result<(), ConfigError> {
-    //= conformance N64-UDP-05, N64-TCP-34, N64-ICMP-05
+    //= conformance N64-UDP-05, N64-TCP-34, N64-ICMP-05, N44-10, N44-12
     for (timer, min, found) in [
         ("udp", 120, timers.udp),
         ("tcp-established", 7200, timers.tcp_established),

@@ -335,6 +335,7 @@ impl Config {
     }
 
     /// The part of an inside address that makes the subscriber (MAP-05).
+    //= conformance MAP-05
     pub(crate) fn subscriber(&self, kind_realm: KindRealm, inside: u128) -> u128 {
         match kind_realm.kind() {
             Some(Kind::Nat64) => inside & self.subscriber_mask,

@@ -65,6 +65,7 @@ impl Tables {
     }
 
     /// Makes the session. An error comes with the subscriber, once that is known.
+    //= conformance N64-UDP-01
     fn open_outbound(
         &mut self,
         config: &Config,
@@ -153,6 +154,7 @@ impl Tables {
             .ok_or(DropReason::NoRule)?;
         check_remote(config, rule, tuple.prefix64, tuple.remote)?;
         let pool = config.pools[usize::from(rule.pool)].id;
+        //= conformance MAP-01, N64-UDP-02, N44-01, N44-02, N64-ICMP-04
         let mut binding = self.bindings.by_inside(&key(pool));
         if let Some(number) = binding
             && !self.fits(config, &self.bindings.get(number))
@@ -197,6 +199,7 @@ impl Tables {
     }
 
     /// Limits of the subscriber: sessions, then rate.
+    //= conformance LIM-10
     fn admit(
         &mut self,
         config: &Config,
@@ -218,7 +221,7 @@ impl Tables {
 
     /// A free record, if this worker may have more sessions.
     fn take_record(&mut self) -> Result<u32, DropReason> {
-        //= conformance MAP-12, LIM-05, LIM-09
+        //= conformance MAP-12, LIM-05, LIM-09, N64-TCP-39
         if self.live >= self.max_sessions {
             return Err(DropReason::SessionTableFull);
         }
@@ -328,6 +331,7 @@ impl Tables {
     }
 
     /// With several prefixes, a session may have lost its inbound entry to one that is now gone: it gets it back.
+    //= conformance ADDR-18
     fn under_other_prefix(
         &mut self,
         config: &Config,

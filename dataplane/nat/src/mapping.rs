@@ -29,6 +29,7 @@ pub(crate) struct Wanted<'a> {
 
 impl Tables {
     /// A binding to be made: its port is taken, and it will be in the table with its first session.
+    //= conformance N64-ICMP-03
     pub(crate) fn allot(
         &mut self,
         config: &Config,
@@ -57,6 +58,7 @@ impl Tables {
         // Both lines are far away and known only now; what follows until they are needed covers part of the way.
         self.bindings.prefetch_external(&ends.external_key());
         self.prefetch_reply(tuple, ends.external, port);
+        //= conformance PORT-01, MAP-02
         self.blocks.take(&self.shared, block, tuple.protocol, port);
         let (pool, prefix64) = (pool.id, tuple.prefix64);
         Ok(Binding { number, ends, home: block, sessions: 0, pool, prefix64, retired: false })
@@ -193,6 +195,7 @@ impl Tables {
     }
 
     /// Claims a block for a subscriber: of the address that it has already, else of one at random.
+    //= conformance PORT-15
     fn new_block(
         &mut self,
         config: &Config,

@@ -62,6 +62,7 @@ impl Window {
 /// The ports of all addresses, by protocol.
 #[derive(Debug)]
 pub(crate) struct PortTable {
+    //= conformance PORT-21
     runs: [Pages<Run>; 3],
     /// On small pages: they are first touched when sessions end, which should not wait for two megabytes to be cleared.
     freed: [Box<[AtomicU8]>; 3],
@@ -116,6 +117,7 @@ impl Ports<'_> {
     }
 
     /// A free port, uniformly at random. Not yet taken.
+    //= conformance PORT-07, PORT-14, PORT-16
     pub(crate) fn pick(&self, window: Window, rng: &mut Rng) -> Option<u16> {
         let free: u32 = window.runs().map(|run| self.free_in(run, window).count_ones()).sum();
         if free == 0 {
@@ -147,6 +149,7 @@ impl Ports<'_> {
     }
 
     /// Marks a port as no longer in use; if `rests`, it is not given out until [`Ports::clean`] finds that it has rested.
+    //= conformance PORT-10
     pub(crate) fn give_back(&self, port: u16, now: Tick, rests: bool) {
         let words = &self.runs[usize::from(port / 64)];
         set(&words[USED], port % 64, false);

@@ -138,6 +138,7 @@ impl Shared {
     }
 
     /// The worker that owns a subscriber: hash of its prefix, through a fixed table of 128 entries.
+    //= conformance MAP-13
     pub fn subscriber_worker(&self, config: &Config, kind_realm: KindRealm, inside: u128) -> WorkerId {
         let subscriber = config.subscriber(kind_realm, inside);
         let hash = match kind_realm.kind() {
@@ -153,6 +154,7 @@ impl Shared {
     }
 
     /// Who serves an external address and port.
+    //= conformance MAP-13
     pub fn external_owner(
         &self,
         config: &Config,

@@ -171,6 +171,7 @@ pub struct Timers {
 impl Default for Timers {
     fn default() -> Self {
         Self {
+            //= conformance N64-UDP-04
             udp: 300,
             tcp_established: 7200,
             tcp_opening: 240,

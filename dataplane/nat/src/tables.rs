@@ -138,6 +138,7 @@ impl Tables {
         self.outbound.find(place, |number| tuple.matches(self.record(number)))
     }
 
+    //= conformance N64-UDP-03
     pub(crate) fn find_inbound(&self, tuple: &InboundTuple) -> Option<u32> {
         let place = self.inbound.place(tuple.hash(&self.seed));
         self.inbound.find(place, |number| tuple.matches(self.record(number)))
@@ -170,6 +171,7 @@ impl Tables {
                 // Deleted since it was looked up.
                 return Err(DropReason::NoBinding);
             }
+            //= conformance N44-11
             let refresh = self.udp_inbound_refresh || !is_udp || matches!(direction, Direction::Outbound);
             if refresh && hot.last_seen != now {
                 record.set_hot(Hot { last_seen: now, ..hot });

@@ -47,6 +47,7 @@ impl TcpState {
     pub(crate) const fn timer(self) -> TimerClass {
         match self {
             Self::None => TimerClass::Udp,
+            //= conformance N64-TCP-12
             Self::InsideInit | Self::OutsideInit => TimerClass::TcpOpening,
             Self::Established | Self::OutsideFin | Self::InsideFin => TimerClass::TcpEstablished,
             Self::BothFin | Self::Transitory => TimerClass::TcpTransitory,
@@ -128,6 +129,7 @@ pub(crate) struct Step {
 }
 
 /// The step of one state, direction and segment.
+//= conformance N44-06
 const fn step(state: TcpState, direction: Direction, segment: Segment) -> Step {
     use Direction::{Inbound, Outbound};
     use Segment::{Fin, Rst, Syn, SynAck};
@@ -140,7 +142,7 @@ const fn step(state: TcpState, direction: Direction, segment: Segment) -> Step {
         (InsideInit, Inbound, Syn | SynAck) => (Established, true),
         //= conformance N64-TCP-16
         (InsideInit, ..) => (InsideInit, false),
-        //= conformance N64-TCP-10
+        //= conformance N64-TCP-10, N64-TCP-35, N44-09
         (OutsideInit, Outbound, Syn | SynAck) => (Established, true),
         //= conformance N64-TCP-11
         (OutsideInit, ..) => (OutsideInit, false),
@@ -148,7 +150,7 @@ const fn step(state: TcpState, direction: Direction, segment: Segment) -> Step {
         (Established, Inbound, Fin) => (OutsideFin, true),
         //= conformance N64-TCP-18
         (Established, Outbound, Fin) => (InsideFin, true),
-        //= conformance N64-TCP-19
+        //= conformance N64-TCP-19, N44-07
         (Established, _, Rst) => (Transitory, true),
         //= conformance N64-TCP-20
         (Established, ..) => (Established, true),
@@ -209,6 +211,7 @@ pub(crate) struct Lifetimes {
 impl Lifetimes {
     pub(crate) fn new(timers: &Timers) -> Self {
         // A tick more: the last packet came at some moment of its tick, and no timer may fire early (MAP-17).
+        //= conformance MAP-17
         let ticks = |seconds: u32| seconds * TICKS_PER_SECOND + 1;
         let mut lifetime = [u32::MAX / 4; 8];
         for (class, seconds) in [

@@ -64,6 +64,7 @@ pub struct Rewrite {
 /// The difference that new endpoints make to a transport checksum: addresses and ports for TCP and UDP, the identifier
 /// for an echo. The ICMPv6 pseudo-header of an echo that changes family is added by the translation itself.
 #[inline]
+//= conformance XLT-35
 pub fn transport_delta(transport: Transport, from: &Endpoints, to: &Endpoints) -> Delta {
     match transport {
         Transport::Tcp | Transport::Udp => Delta::ZERO

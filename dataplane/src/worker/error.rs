@@ -190,6 +190,7 @@ impl Worker {
     }
 
     /// The tuple of the session that a packet quoted from inside belongs to, and the worker that owns it.
+    //= conformance ICMP-97
     fn quoted_outbound(&self, quoted: &Quoted, interface: u16) -> Option<(OutboundTuple, WorkerId)> {
         let protocol = protocol(quoted)?;
         let (inside, remote) = (quoted.destination, quoted.source);

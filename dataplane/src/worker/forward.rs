@@ -85,6 +85,7 @@ impl Worker {
 
     /// To an external address of our own: the packet comes in again as if from outside (HAIR-01, HAIR-09), with its hop
     /// limit decremented once (HAIR-07).
+    //= conformance HAIR-01, HAIR-02
     pub(super) fn hairpin(&mut self, mut packet: Packet) {
         //= conformance HAIR-08
         if packet.hairpinned {
@@ -294,6 +295,7 @@ fn translate_any(
 
 /// The form of a session's remote address that the inside host sees.
 #[inline(always)]
+//= conformance ADDR-21
 pub(super) fn remote_inside(nat: &Config, fixed: &Fixed) -> Option<u128> {
     match fixed.kind_realm.kind()? {
         Kind::Nat44 => Some(u128::from(fixed.remote)),

@@ -146,7 +146,7 @@ fn ipv4_packets_are_translated_from_inside_to_outside_only() {
 
 #[test]
 fn sessions_of_a_removed_rule_go_and_the_others_stay() {
-    //= conformance MAP-16, N44-20
+    //= conformance MAP-16
     let mut bench = Bench::new(&spec());
     let stays = bench.out_flow(out64(Udp, H, 5000, S, 53), 0).expect("made");
     let goes = bench.out_flow(out44(Udp, HOST, 5000, S, 53), 0).expect("made");

@@ -96,6 +96,30 @@ fn a_full_session_table_refuses_and_leaves_no_orphans() {
 }
 
 #[test]
+fn more_subscribers_than_there_is_room_for_are_refused() {
+    //= conformance LIM-14
+    let mut wide = spec();
+    wide.pools[0].block_size = 64;
+    let mut bench = Bench::with_records(&wide, 2048);
+    let ping = |n: u32| out64(Protocol::Icmp, H + (u128::from(n) << 64), 1, S, 0);
+    let room = bench.engine.stats().subscriber_capacity;
+    let mut made = 0;
+    // Sessions end after a minute, and their subscribers live on for as long as ports rest.
+    while bench.out(ping(made), 0).is_ok() {
+        made += 1;
+        if made == 1500 {
+            bench.pass(61.5);
+            assert_eq!((bench.engine.stats().sessions, bench.engine.stats().subscribers), (0, 1500));
+        }
+        assert!(made <= room);
+    }
+    assert_eq!(bench.out(ping(made), 0), Err(DropReason::SubscriberTableFull));
+    assert!(made > 1500 && bench.engine.stats().subscribers == made, "{made} of {room}");
+    assert!(bench.out(ping(made - 1), 0).is_ok(), "who is there goes on");
+    assert!(bench.out(ping(3), 0).is_ok(), "and may open more");
+}
+
+#[test]
 fn a_flood_of_tuples_keeps_to_the_tables() {
     //= conformance LIM-09, LIM-10, N64-TCP-39
     let mut limited = spec();

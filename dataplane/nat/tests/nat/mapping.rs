@@ -112,6 +112,52 @@ fn address_dependent_filtering_ignores_the_port_and_lasts_as_long_as_a_session_t
 }
 
 #[test]
+fn a_binding_of_one_protocol_opens_nothing_for_another() {
+    //= conformance MAP-03
+    let all = [(Udp, 0), (Tcp, SYN), (Icmp, 0)];
+    for (bound, flags) in all {
+        let mut bench = Bench::new(&spec());
+        let fixed = bench.out(out64(bound, H, 5000, S, 53), flags).expect("made");
+        for (protocol, flags) in all.into_iter().filter(|&(protocol, _)| protocol != bound) {
+            let other = InboundTuple { protocol, ..back(&fixed, S, 53) };
+            assert!(bench.inn(other, flags).is_err(), "{bound} opened {protocol}");
+        }
+        assert_eq!(bench.inn(back(&fixed, S, 53), ACK), Ok(fixed));
+    }
+}
+
+#[test]
+fn load_changes_neither_mapping_nor_filtering() {
+    //= conformance N44-20
+    let mut narrow = spec();
+    narrow.pools[0] = PoolSpec { port_min: 2048, port_max: 2303, block_size: 64, ..pool("one", T, 32) };
+    let mut bench = Bench::new(&narrow);
+    // With so many of the pool's ports in use: the same port whatever the destination, and open to anybody.
+    for used in [0, 192, 240] {
+        for n in bench.engine.stats().bindings..used {
+            bench.out(out44(Udp, HOST, 1000 + n as u16, S, 53), 0).expect("room");
+        }
+        let probe = |remote| out44(Udp, HOST, 60_000 + used as u16, remote, 53);
+        let [one, two] = [S, S2].map(|remote| bench.out(probe(remote), 0).expect("room"));
+        assert_eq!((one.external, one.external_port), (two.external, two.external_port), "{used} in use");
+        let stranger = bench.inn(back(&one, S2 + 1, 7), 0).expect("allowed");
+        assert_eq!((stranger.inside, stranger.inside_port), (HOST, 60_000 + used as u16), "{used} in use");
+    }
+    assert!(bench.engine.stats().bindings * 100 >= 256 * 94);
+}
+
+#[test]
+fn two_hosts_with_one_identifier_are_told_apart() {
+    //= conformance N64-ICMP-03
+    let mut bench = Bench::new(&spec());
+    let identifiers: std::collections::HashSet<(u32, u16)> = (0..64)
+        .map(|host| bench.out(out64(Icmp, H + host, 7, S, 0), 0).expect("made"))
+        .map(|fixed| (fixed.external, fixed.external_port))
+        .collect();
+    assert_eq!(identifiers.len(), 64);
+}
+
+#[test]
 fn address_and_port_dependent_filtering_wants_both() {
     //= conformance MAP-09
     let mut bench = Bench::new(&with_filtering(Filtering::AddressAndPortDependent));

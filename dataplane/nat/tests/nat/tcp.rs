@@ -103,6 +103,29 @@ fn stranger_of(line: &Line) -> InboundTuple {
 }
 
 #[test]
+fn both_ends_may_open_at_once() {
+    //= conformance N64-TCP-35, N44-09
+    for (make, inside) in [(out64 as fn(_, _, _, _, _) -> _, H), (out44, HOST)] {
+        let mut line = Line::new(make, inside);
+        line.send(Inbound, SYN);
+        line.expect(TcpState::Established);
+        line.send(Outbound, SYN | ACK);
+        line.send(Inbound, SYN | ACK);
+        line.bench.pass(7000.0);
+        line.expect(TcpState::Established);
+        // The SYN from outside is here first.
+        let mut line = Line::new(make, inside);
+        let flow = line.bench.inn_flow(stranger_of(&line), SYN).expect("forwarded");
+        let state = |line: &Line| line.bench.engine.session(flow.session).hot().tcp_state;
+        assert_eq!(state(&line), TcpState::OutsideInit as u8);
+        line.bench.out(OutboundTuple { remote: S2, ..line.tuple }, SYN).expect("forwarded");
+        assert_eq!(state(&line), TcpState::Established as u8);
+        line.bench.pass(7000.0);
+        assert_eq!(state(&line), TcpState::Established as u8);
+    }
+}
+
+#[test]
 fn segments_without_session() {
     //= conformance N64-TCP-08, N64-TCP-09, N64-TCP-36, N64-TCP-44, N64-TCP-40
     let mut line = Line::new(out64, H);
@@ -189,7 +212,7 @@ fn a_closed_connection_may_be_opened_anew() {
 
 #[test]
 fn a_reset_shortens_the_timer_and_resets_do_not_keep_it() {
-    //= conformance N64-TCP-19, N64-TCP-31, N64-TCP-45, N44-07
+    //= conformance N64-TCP-19, N64-TCP-31, N44-07
     for direction in [Inbound, Outbound] {
         let mut line = Line::established();
         line.bench.pass(3000.0);
