@@ -1,10 +1,13 @@
 //! Rows about whole workers: from Ethernet in to transmit, with routes, sizes, counters and time; the driver's share left out.
 
 #[cfg(test)]
+mod behaviour;
+#[cfg(test)]
 mod flood;
 mod longest;
 #[cfg(test)]
 mod pieces;
+mod packets;
 mod rig;
 
 use std::sync::Arc;
@@ -358,8 +361,13 @@ mod tests {
         pieces::atomic_fragments_disturb_nobody(&bench.eal);
         pieces::hosts_with_the_same_identification_leave_with_others(&bench.eal);
         pieces::fragments_are_hairpinned(&bench.eal);
+        for (name, behaviour) in behaviour::ALL {
+            println!("{name}");
+            behaviour(&bench.eal);
+        }
     }
 
+    //= conformance XLT-50
     /// Two workers get the same frames one by one, of flows that exist and of others, many of them damaged. One of them traces
     /// all, which is the general way. To the byte, they send the same, and count the same.
     fn the_lane_does_what_the_general_stages_do(bench: &Bench<'_>, flows: Flows) {

@@ -283,6 +283,7 @@ mod tests {
             ipv6: vec![],
             mss_clamp: MssClamp::Auto,
             time_exceeded: true,
+            proxy_neighbours: true,
         }
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use sluice_nat::{Config, RuleSpec};
-use sluice_shm::snapshot::{InterfaceSpec, MssClamp, Snapshot};
+use sluice_shm::snapshot::{IcmpErrors, InterfaceSpec, MssClamp, Snapshot};
 
 use crate::router::Routes;
 use crate::worker::Policy;
@@ -32,6 +32,22 @@ pub struct Interface {
     pub mss_clamp: MssClamp,
     /// Whether Time Exceeded is sent for packets that arrived here (ICMP-109).
     pub time_exceeded: bool,
+    /// Subnets in which pool addresses are answered for (ADDR-25); address and mask.
+    proxied_v4: Vec<(u32, u32)>,
+    /// Subnets in which translation prefixes are answered for.
+    proxied_v6: Vec<(u128, u128)>,
+}
+
+impl Interface {
+    /// Whether an external address in question is one of this link.
+    pub fn answers_v4(&self, address: u32) -> bool {
+        self.proxied_v4.iter().any(|&(own, mask)| (own ^ address) & mask == 0)
+    }
+
+    /// Whether an address of a translation prefix is one of this link.
+    pub fn answers_v6(&self, address: u128) -> bool {
+        self.proxied_v6.iter().any(|&(own, mask)| (own ^ address) & mask == 0)
+    }
 }
 
 /// Which interface a frame of a port belongs to.
@@ -67,7 +83,7 @@ pub struct Setup {
     /// Routes and neighbours.
     pub routes: Routes,
     /// ICMP errors a second and worker (ICMP-103).
-    pub icmp_errors_per_second: u32,
+    pub icmp_errors_per_second: IcmpErrors,
     /// What workers do without packets.
     pub idle: Policy,
     /// Any IPv4 address of the box, for errors from an interface without one.
@@ -142,7 +158,18 @@ fn interface(spec: &InterfaceSpec, macs: &[[u8; 6]]) -> Interface {
         ipv6: spec.ipv6.iter().map(|&(address, _)| address).find(|address| address >> 118 != 0xfe80 >> 6),
         mss_clamp: spec.mss_clamp,
         time_exceeded: spec.time_exceeded,
+        proxied_v4: proxied(spec, &spec.ipv4)
+            .map(|&(own, length)| (own, u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0)))
+            .collect(),
+        proxied_v6: proxied(spec, &spec.ipv6)
+            .map(|&(own, length)| (own, u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)))
+            .collect(),
     }
+}
+
+/// The addresses in whose subnets others are answered for.
+fn proxied<'a, A>(spec: &InterfaceSpec, addresses: &'a [A]) -> std::slice::Iter<'a, A> {
+    if spec.proxy_neighbours { addresses.iter() } else { [].iter() }
 }
 
 /// Whether moving from one snapshot to another needs ports and threads to be built anew.

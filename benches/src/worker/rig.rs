@@ -19,7 +19,7 @@ use sluice_dpdk::{
     Burst, Device, Eal, Mempool, MempoolConfig, Port, PortConfig, RegisteredThread, RxQueue, TxQueue,
 };
 use sluice_nat::{Config, Direction, Engine, Geometry, Shared, Tick, WorkerId};
-use sluice_shm::snapshot::{InterfaceSpec, MssClamp, PortSpec, RouteSpec, Snapshot, Via};
+use sluice_shm::snapshot::{IcmpErrors, InterfaceSpec, MssClamp, PortSpec, RouteSpec, Snapshot, Via};
 use sluice_shm::{ControlSide, CountersSnapshot, DataplaneRegion, Lock, RunDir, clock};
 
 use crate::frames::{Buffer, HEADROOM};
@@ -31,7 +31,7 @@ pub(super) const BURST: usize = 64;
 /// Packets that are put in before a measurement: half of a ring.
 pub(super) const ROUND: usize = 512;
 /// Address of both ports, to which the frames of [`crate::frames`] go.
-const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(super) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// The box and its neighbour on the link of each port.
 const OWN_V4: [u32; 2] = [0xac10_0001, 0xac10_0101];
 const NEXT_V4: [u32; 2] = [0xac10_0002, 0xac10_0102];
@@ -93,6 +93,22 @@ impl Rig {
         queues: usize,
         now: Tick,
     ) -> Result<Self, Error> {
+        Self::under(eal, shared, config, engines, queues, now, &snapshot())
+    }
+
+    /// As [`Rig::at`], under other interfaces and routes than those of [`snapshot`].
+    ///
+    /// # Errors
+    /// As [`Rig::at`].
+    pub(super) fn under(
+        eal: &Eal,
+        shared: &Arc<Shared>,
+        config: &Arc<Config>,
+        engines: Vec<Engine>,
+        queues: usize,
+        now: Tick,
+        snapshot: &Snapshot,
+    ) -> Result<Self, Error> {
         let count = engines.len();
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let registered = RegisteredThread::new()?;
@@ -108,7 +124,7 @@ impl Rig {
             }
             ports.push(Outside { feeds, drain });
         }
-        let setup = Arc::new(setup(config)?);
+        let setup = Arc::new(setup(config, snapshot)?);
         let parent = std::env::temp_dir();
         let directory = tempfile::tempdir().map_err(|error| Error::Directory { path: parent, error })?;
         let run = RunDir::new(directory.path());
@@ -360,8 +376,8 @@ fn rings(count: usize) -> Vec<(Vec<Option<Consumer<Parcel>>>, Vec<Option<Produce
     all
 }
 
-/// Two interfaces, a route each way, and neighbours that are known.
-fn setup(config: &Arc<Config>) -> Result<Setup, Error> {
+/// Two interfaces, and a route each way.
+pub(super) fn snapshot() -> Snapshot {
     let interfaces: Vec<InterfaceSpec> = ["inside", "outside"]
         .into_iter()
         .enumerate()
@@ -374,6 +390,7 @@ fn setup(config: &Arc<Config>) -> Result<Setup, Error> {
             ipv6: vec![(OWN_V6[port], 64)],
             mss_clamp: MssClamp::Auto,
             time_exceeded: true,
+            proxy_neighbours: true,
         })
         .collect();
     let route = |ipv6, prefix, len, interface, address| RouteSpec {
@@ -387,15 +404,25 @@ fn setup(config: &Arc<Config>) -> Result<Setup, Error> {
         route(false, 0x0a00_0000, 8, 0, NEXT_V4[0].into()),
         route(true, 0x2001_0db8 << 96, 32, 0, NEXT_V6),
     ];
-    let mut router = Router::new(&interfaces, &routes, 0)?;
+    let ports = vec![PortSpec { device: "ring:bench".into(), mtu: 1500 }; 2];
+    let icmp_errors_per_second = IcmpErrors::both(1000);
+    Snapshot {
+        generation: 1,
+        interfaces,
+        ports,
+        routes: routes.into(),
+        icmp_errors_per_second,
+        ..Snapshot::default()
+    }
+}
+
+/// A snapshot with neighbours that are known.
+fn setup(config: &Arc<Config>, snapshot: &Snapshot) -> Result<Setup, Error> {
+    let mut router = Router::new(&snapshot.interfaces, &snapshot.routes, 0)?;
     for (interface, ipv6, address) in
         [(1, false, NEXT_V4[1].into()), (0, false, NEXT_V4[0].into()), (0, true, NEXT_V6)]
     {
         router.set(Neighbour { interface, ipv6, address }, [4, 0, 0, 0, 0, 9], State::Resolved)?;
     }
-    let ports = vec![PortSpec { device: "ring:bench".into(), mtu: 1500 }; 2];
-    let icmp_errors_per_second = 1000;
-    let snapshot =
-        Snapshot { generation: 1, interfaces, ports, icmp_errors_per_second, ..Snapshot::default() };
-    Ok(Setup::new(&snapshot, &[MAC; 2], Arc::clone(config), router.routes()))
+    Ok(Setup::new(snapshot, &[MAC; 2], Arc::clone(config), router.routes()))
 }

@@ -218,14 +218,14 @@ fn pool_and_interfaces(config: &Config, path: &str, prefix: &Located<Ipv4Net>, s
                         )),
                     );
                 }
-            } else if overlap(prefix, &own.trunc()) {
+            } else if !interface.proxy_neighbours && overlap(prefix, &own.trunc()) {
                 sink.warn(
                     Problem::new(
                         prefix.at,
                         path,
                         format!("{path}: {} is in the subnet of interface `{}`", prefix.value, interface.name.value),
                     )
-                    .hint("this release answers no ARP for pool addresses: the routers on that link need a route to them via this box"),
+                    .hint("`proxy-neighbours: false` answers no ARP for pool addresses: the routers on that link need a route to them via this box"),
                 );
             }
         }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sluice_nat::{Kind, PoolSpec, RuleSpec, Spec, StaticSpec};
 use sluice_shm::snapshot::{InterfaceSpec, PortSpec, RouteSpec, Snapshot, Via};
 
@@ -26,6 +26,7 @@ pub fn compile(config: &Config, generation: u64) -> Snapshot {
             pools: config.pools.iter().map(pool_spec).collect(),
             rules: rules(config),
             statics: statics(config),
+            native: native(config),
             limits: config.subscribers,
             fragments: config.fragments,
             timers: config.timers,
@@ -52,6 +53,7 @@ fn interface_spec(interface: &Interface, ports: &mut Vec<PortSpec>) -> Interface
         ipv6: Vec::new(),
         mss_clamp: interface.mss_clamp,
         time_exceeded: interface.time_exceeded,
+        proxy_neighbours: interface.proxy_neighbours,
     };
     for address in &interface.addresses {
         match address.value {
@@ -109,6 +111,23 @@ fn rules(config: &Config) -> Vec<RuleSpec> {
     nat64.chain(nat44).collect()
 }
 
+/// Routes to parts of a translation prefix: what they lead to is not translated.
+fn native(config: &Config) -> Vec<(u128, u8)> {
+    let part = |net: &Ipv6Net| {
+        config
+            .nat64
+            .iter()
+            .any(|rule| net.prefix_len() > rule.prefix.prefix_len() && rule.prefix.contains(&net.network()))
+    };
+    let configured = config.routes.iter().map(|route| route.to.value.trunc());
+    let all = configured.chain(subnets(config).map(|(_, net)| net));
+    all.filter_map(|net| match net {
+        IpNet::V6(net) if part(&net) => Some((net.network().to_bits(), net.prefix_len())),
+        _ => None,
+    })
+    .collect()
+}
+
 fn statics(config: &Config) -> Vec<StaticSpec> {
     config
         .static_bindings
@@ -142,13 +161,17 @@ fn route(to: IpNet, via: Via) -> RouteSpec {
 
 /// The subnets of the interfaces' addresses. A /32 or /128 has nobody else on it; link-local destinations are never routed.
 fn connected(config: &Config) -> impl Iterator<Item = RouteSpec> + '_ {
+    subnets(config).map(|(number, net)| route(net, Via::Connected { interface: number }))
+}
+
+fn subnets(config: &Config) -> impl Iterator<Item = (u16, IpNet)> + '_ {
     (0u16..).zip(&config.interfaces).flat_map(|(number, interface)| {
         let mut subnets: Vec<IpNet> = interface.addresses.iter().map(|a| a.value.trunc()).collect();
         subnets.retain(|net| net.prefix_len() < net.max_prefix_len());
         subnets.retain(|net| !matches!(net.addr(), IpAddr::V6(a) if a.is_unicast_link_local()));
         subnets.sort_unstable();
         subnets.dedup();
-        subnets.into_iter().map(move |net| route(net, Via::Connected { interface: number }))
+        subnets.into_iter().map(move |net| (number, net))
     })
 }
 

@@ -231,6 +231,7 @@ fn interface(i: &Interface) -> Item {
                 },
             ),
             ("time-exceeded", i.time_exceeded.to_string()),
+            ("proxy-neighbours", i.proxy_neighbours.to_string()),
         ],
     }
 }
@@ -369,8 +370,10 @@ fn fragments(c: &Config) -> Vec<Item> {
 }
 
 fn general(c: &Config) -> Vec<Item> {
+    let errors = c.icmp_errors_per_second;
     vec![settings(vec![
-        ("icmp-errors-per-second", c.icmp_errors_per_second.to_string()),
+        ("icmp-errors-per-second.ipv4", errors.ipv4.to_string()),
+        ("icmp-errors-per-second.ipv6", errors.ipv6.to_string()),
         ("sessions", c.sessions.to_string()),
     ])]
 }

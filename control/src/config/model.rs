@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
 use sluice_nat::{Filtering, FragmentSpec, Limits, Protocol, Timers};
-use sluice_shm::snapshot::{IdleMode, MssClamp};
+use sluice_shm::snapshot::{IcmpErrors, IdleMode, MssClamp};
 
 use super::device::Device;
 use super::problem::Located;
@@ -36,8 +36,8 @@ pub struct Config {
     pub fragments: FragmentSpec,
     /// Static routes.
     pub routes: Vec<Route>,
-    /// ICMP errors a second and worker; 0 for none.
-    pub icmp_errors_per_second: u32,
+    /// ICMP errors a second and worker, by family; 0 for none.
+    pub icmp_errors_per_second: IcmpErrors,
     /// Capacity of the session table.
     pub sessions: u32,
 }
@@ -70,6 +70,8 @@ pub struct Interface {
     pub mss_clamp: MssClamp,
     /// Time Exceeded is sent for packets that arrive here.
     pub time_exceeded: bool,
+    /// Pool addresses and translation prefixes in its subnets are answered for (ADDR-25).
+    pub proxy_neighbours: bool,
 }
 
 /// A pool of external addresses.

@@ -164,6 +164,11 @@ impl<'a> Cursor<'a> {
         named
     }
 
+    /// Whether it is a mapping, for values that may be something simpler.
+    pub(crate) fn is_map(&self) -> bool {
+        matches!(self.node.kind, Kind::Map(_))
+    }
+
     /// A mapping with known keys.
     pub(crate) fn map(&self, what: &'static str) -> Option<Fields<'a>> {
         match &self.node.kind {

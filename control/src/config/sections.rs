@@ -1,7 +1,7 @@
 //! The sections of the file that stand for themselves: interfaces, workers, pools, limits, timers.
 
 use sluice_nat::{FragmentSpec, Limits, Timers};
-use sluice_shm::snapshot::{IdleMode, MssClamp, shares_cores};
+use sluice_shm::snapshot::{IcmpErrors, IdleMode, MssClamp, shares_cores};
 
 use super::device::{Device, is_kernel_name};
 use super::model::{Interface, Pool, Workers};
@@ -52,6 +52,7 @@ fn interface(name: Located<String>, cursor: &Cursor<'_>) -> Option<Interface> {
     let mtu = fields.get("mtu");
     let mss_clamp = fields.get("mss-clamp");
     let time_exceeded = fields.get("time-exceeded");
+    let proxy_neighbours = fields.get("proxy-neighbours");
     fields.finish();
     let addresses = addresses.map_or_else(Vec::new, |cursor| {
         cursor
@@ -73,6 +74,9 @@ fn interface(name: Located<String>, cursor: &Cursor<'_>) -> Option<Interface> {
             .and_then(|c| c.scalar("`auto`, `always`, `off` or a segment size", value::mss_clamp))
             .unwrap_or(MssClamp::Auto),
         time_exceeded: time_exceeded.and_then(|c| c.scalar("true or false", value::boolean)).unwrap_or(true),
+        proxy_neighbours: proxy_neighbours
+            .and_then(|c| c.scalar("true or false", value::boolean))
+            .unwrap_or(true),
     })
 }
 
@@ -292,16 +296,31 @@ pub(crate) fn fragments(section: Option<Cursor<'_>>) -> FragmentSpec {
     }
 }
 
-pub(crate) fn icmp_errors(section: Option<Cursor<'_>>) -> u32 {
-    section
-        .and_then(|c| {
-            c.scalar("a number or `never`", |text| match text {
-                "never" => Ok(0),
-                _ => value::number(text, 0, 1_000_000)
-                    .map_err(|e| Expected::new(format!("{} or `never`", e.what))),
-            })
+/// A rate for both families, or a mapping with one for each.
+//= conformance ICMP-102
+pub(crate) fn icmp_errors(section: Option<Cursor<'_>>) -> IcmpErrors {
+    let rate = |cursor: Cursor<'_>| {
+        cursor.scalar("a number, `never`, or a mapping of `ipv4` and `ipv6` to these", |text| match text {
+            "never" => Ok(0),
+            _ => {
+                value::number(text, 0, 1_000_000).map_err(|e| Expected::new(format!("{} or `never`", e.what)))
+            }
         })
-        .unwrap_or(DEFAULT_ICMP_ERRORS)
+    };
+    let default = IcmpErrors::both(DEFAULT_ICMP_ERRORS);
+    match section {
+        None => default,
+        Some(section) if section.is_map() => {
+            let Some(mut fields) = section.map("icmp-errors-per-second") else { return default };
+            let (ipv4, ipv6) = (fields.get("ipv4"), fields.get("ipv6"));
+            fields.finish();
+            IcmpErrors {
+                ipv4: ipv4.and_then(rate).unwrap_or(default.ipv4),
+                ipv6: ipv6.and_then(rate).unwrap_or(default.ipv6),
+            }
+        }
+        Some(section) => rate(section).map_or(default, IcmpErrors::both),
+    }
 }
 
 pub(crate) fn sessions(section: Option<Cursor<'_>>) -> u32 {

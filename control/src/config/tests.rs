@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sluice_nat::{Geometry, Kind, Session, Shared};
-use sluice_shm::snapshot::{IdleMode, MssClamp, Via};
+use sluice_shm::snapshot::{IcmpErrors, IdleMode, MssClamp, Via};
 
 use super::*;
 
@@ -73,7 +73,8 @@ fn a_small_case_is_small_and_has_careful_defaults() {
     let config = good(LAPTOP);
     assert_eq!(config.pools[0].block_size, 256);
     assert_eq!((config.pools[0].hold_down, config.pools[0].parity), (120, true));
-    assert_eq!((config.sessions, config.icmp_errors_per_second), (1 << 20, 1000));
+    assert_eq!((config.sessions, config.icmp_errors_per_second), (1 << 20, IcmpErrors::both(1000)));
+    assert!(config.interfaces[0].proxy_neighbours);
     assert_eq!((config.interfaces[0].mtu, config.interfaces[0].mss_clamp), (1500, MssClamp::Auto));
     //= conformance ADDR-17
     assert_eq!(config.nat64[0].prefix.value.to_string(), "64:ff9b::/96");
@@ -101,7 +102,7 @@ fn every_key_is_understood() {
         (300, 10_800, 30)
     );
     assert_eq!(config.static_bindings.iter().map(|b| b.rule).collect::<Vec<_>>(), [0, 0, 1]);
-    assert_eq!((config.icmp_errors_per_second, config.sessions), (0, 2_000_000));
+    assert_eq!((config.icmp_errors_per_second, config.sessions), (IcmpErrors::both(0), 2_000_000));
     assert_eq!(config.gateways().len(), 2);
     let fragments = config.fragments;
     assert_eq!((fragments.timeout, fragments.datagrams, fragments.waiting), (5, 1000, 512));
@@ -118,6 +119,38 @@ fn fragments_have_floors() {
         assert!(error.contains(found), "{error}");
     }
     assert_eq!(good(LAPTOP).fragments, sluice_nat::FragmentSpec::default());
+}
+
+#[test]
+//= conformance ICMP-102
+fn icmp_errors_have_a_rate_for_each_family() {
+    let errors = |text: &str| {
+        let key = "icmp-errors-per-second: ";
+        good(&BORDER.replace("2h4m", "3h").replace(&format!("{key}never"), &format!("{key}{text}")))
+            .icmp_errors_per_second
+    };
+    assert_eq!(errors("50"), IcmpErrors::both(50));
+    assert_eq!(errors("{ ipv4: never, ipv6: 20 }"), IcmpErrors { ipv4: 0, ipv6: 20 });
+    assert_eq!(errors("{ ipv6: never }"), IcmpErrors { ipv4: 1000, ipv6: 0 });
+}
+
+#[test]
+//= conformance XLT-42
+fn routes_to_parts_of_a_translation_prefix_keep_them_native() {
+    let config = LAPTOP.to_owned()
+        + "routes:\n  - { to: '64:ff9b::c633:6400/120', blackhole: true }\n  - { to: '64:ff9b::/96', blackhole: true }\n  - { to: '64:ff9b::/32', blackhole: true }\n";
+    let native = compile(&good(&config), 1).nat.native;
+    assert_eq!(native, [(0x0064_ff9b << 96 | 0xc633_6400, 120)]);
+}
+
+/// Mapping is endpoint-independent, always: no key says otherwise.
+#[test]
+//= conformance MAP-21
+fn there_is_no_other_mapping_to_be_had() {
+    let config =
+        BORDER.replace("2h4m", "3h").replace("except: [10.9.0.0/16],", "mapping: address-dependent,");
+    let error = load("t.yaml", &config).unwrap_err();
+    assert!(error.problems[0].message.contains("unknown key `mapping`"), "{}", error.render(false));
 }
 
 /// Name, what is replaced in the border file by what, line and column, words of the message, words of the hint.
@@ -271,6 +304,8 @@ fn what_is_most_likely_not_meant_is_a_warning() {
     let warnings = load("t.yaml", &unused).unwrap().warnings;
     assert!(warnings[0].message.contains("`public` is not used by any rule"), "{warnings:?}");
     let on_link = LAPTOP.replace("192.0.2.2/32", "192.0.2.64/30");
+    assert!(load("t.yaml", &on_link).unwrap().warnings.is_empty(), "ARP is answered for them");
+    let on_link = on_link.replace("[192.0.2.2/24]", "[192.0.2.2/24]\n    proxy-neighbours: false");
     assert!(
         load("t.yaml", &on_link).unwrap().warnings[0]
             .message

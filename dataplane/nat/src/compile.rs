@@ -46,6 +46,7 @@ impl Shared {
             }
             rules.push(compiled);
         }
+        add_native(&mut prefixes, &spec.native)?;
         ids.rules(&mut rules, &pools, previous)?;
         prefixes.sort_by_key(|entry| core::cmp::Reverse(entry.prefix.len()));
         let nat44 = rules.iter().flat_map(|rule| match &rule.sources {
@@ -328,8 +329,24 @@ fn add_prefix(prefixes: &mut Vec<PrefixEntry>, prefix: Prefix64, rule: &Rule) {
             interfaces: rule.interfaces.clone(),
             any_remote: rule.any_remote,
             mask: u128::MAX << (128 - prefix.len()),
+            native: RangeSet::default(),
         }),
     }
+}
+
+/// Destinations that are routed untranslated, to the prefixes that they are parts of.
+fn add_native(prefixes: &mut [PrefixEntry], natives: &[(u128, u8)]) -> Result<(), ConfigError> {
+    let mut ranges = Vec::with_capacity(natives.len());
+    for (native, &(address, length)) in natives.iter().enumerate() {
+        ranges.push((length, address.range(length).ok_or(ConfigError::Native { native })?));
+    }
+    for entry in prefixes {
+        let parts = ranges
+            .iter()
+            .filter(|(length, (first, _))| *length > entry.prefix.len() && entry.prefix.contains(*first));
+        entry.native = RangeSet::new(parts.map(|&(_, range)| range).collect());
+    }
+    Ok(())
 }
 
 /// The ids that records carry.

@@ -86,6 +86,8 @@ pub(crate) struct PrefixEntry {
     pub(crate) any_remote: bool,
     /// Bits of an address that the prefix has.
     pub(crate) mask: u128,
+    /// Destinations of the prefix that are routed untranslated.
+    pub(crate) native: RangeSet<u128>,
 }
 
 /// A compiled pool.
@@ -208,6 +210,10 @@ impl Config {
             if !entry.prefix.contains(destination) {
                 continue;
             }
+            //= conformance XLT-42
+            if entry.native.contains(destination) {
+                return Outbound::Native;
+            }
             inside_some = true;
             if !entry.interfaces.is_empty() && !entry.interfaces.contains(&interface) {
                 continue;
@@ -243,6 +249,13 @@ impl Config {
         }
     }
 
+    /// Whether packets to an IPv6 address are for some translation prefix.
+    pub fn translates_to(&self, destination: u128) -> bool {
+        let takes =
+            |entry: &PrefixEntry| entry.prefix.contains(destination) && !entry.native.contains(destination);
+        self.prefixes.iter().any(takes)
+    }
+
     /// What to do with an IPv4 packet whose destination is no external address.
     //= conformance N44-18, N44-21
     #[inline]
@@ -271,6 +284,9 @@ impl Config {
             (destination ^ entry.prefix.address()) & entry.mask == 0
                 && (entry.interfaces.is_empty() || entry.interfaces.contains(&interface))
         })?;
+        if entry.native.contains(destination) {
+            return None;
+        }
         let remote = if entry.prefix.len() == 96 {
             destination as u32
         } else {
@@ -299,9 +315,18 @@ impl Config {
 
     /// Whether packets of a session from inside would still be translated, as far as its addresses say: what
     /// [`Config::outbound_v6`] and [`Config::outbound_v4`] ask of packets.
-    pub(crate) fn still_translates(&self, kind_realm: KindRealm, inside: u128, remote: u32) -> bool {
+    pub(crate) fn still_translates(
+        &self,
+        kind_realm: KindRealm,
+        inside: u128,
+        (prefix64, remote): (u8, u32),
+    ) -> bool {
+        let native =
+            |entry: &PrefixEntry| entry.id == prefix64 && entry.native.contains(entry.prefix.embed(remote));
         match kind_realm.kind() {
-            Some(Kind::Nat64) => !self.prefixes.iter().any(|entry| entry.prefix.contains(inside)),
+            Some(Kind::Nat64) => {
+                !self.prefixes.iter().any(|entry| entry.prefix.contains(inside) || native(entry))
+            }
             _ => !self.nat44_inside.contains(remote),
         }
     }

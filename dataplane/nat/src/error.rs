@@ -59,6 +59,11 @@ pub enum ConfigError {
         /// Rule.
         rule: usize,
     },
+    /// A destination to be routed untranslated that is no IPv6 prefix, or has host bits.
+    Native {
+        /// Which one.
+        native: usize,
+    },
     /// A pool without addresses (ADDR-24).
     PoolEmpty {
         /// Pool.
@@ -179,6 +184,9 @@ impl fmt::Display for ConfigError {
                 write!(f, "rule {rule}, exception {except}: expected an IPv4 prefix without host bits")
             }
             Self::ExceptionOnNat64 { rule } => write!(f, "rule {rule}: exceptions are for NAT44 rules only"),
+            Self::Native { native } => {
+                write!(f, "native destination {native}: expected an IPv6 prefix without host bits")
+            }
             Self::PoolEmpty { pool } => write!(f, "pool {pool}: expected at least one address"),
             Self::PoolPrefix { pool, prefix } => {
                 write!(f, "pool {pool}, prefix {prefix}: expected an IPv4 unicast prefix without host bits")

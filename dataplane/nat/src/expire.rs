@@ -109,7 +109,9 @@ impl Tables {
             return false;
         }
         let from_inside = hot.flags & FROM_OUTSIDE == 0;
-        if from_inside && !config.still_translates(fixed.kind_realm, fixed.inside, fixed.remote) {
+        if from_inside
+            && !config.still_translates(fixed.kind_realm, fixed.inside, (fixed.prefix64, fixed.remote))
+        {
             return false;
         }
         // The rule may filter by address since this session was made.

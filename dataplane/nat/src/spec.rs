@@ -15,6 +15,8 @@ pub struct Spec {
     pub rules: Vec<RuleSpec>,
     /// Static bindings.
     pub statics: Vec<StaticSpec>,
+    /// IPv6 destinations inside a translation prefix, and longer than it, that are routed untranslated (XLT-42).
+    pub native: Vec<(u128, u8)>,
     /// Limits for every subscriber.
     pub limits: Limits,
     /// Timers, in seconds.

@@ -26,6 +26,7 @@ pub mod mss;
 mod parse;
 pub mod plain;
 pub mod prefix64;
+pub mod proxy;
 pub mod reason;
 pub mod tcp;
 pub mod translate;

@@ -89,6 +89,8 @@ counters! {
     Routed = "routed" counter,
     /// Packets that went from inside to inside over an external address.
     Hairpins = "hairpins" counter,
+    /// ARP requests and neighbour solicitations answered for pool addresses and translation prefixes (ADDR-25).
+    NeighbourAnswers = "neighbour_answers" counter,
     /// Sessions created.
     SessionsCreated = "sessions_created" counter,
     /// Sessions deleted or expired.

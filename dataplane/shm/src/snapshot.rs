@@ -25,8 +25,8 @@ pub struct Snapshot {
     pub nat: Spec,
     /// Static routes and the connected ones of interface addresses.
     pub routes: Vec<RouteSpec>,
-    /// ICMP errors that the gateway makes: tokens a second and burst, per worker (ICMP-103). 0: never send.
-    pub icmp_errors_per_second: u32,
+    /// ICMP errors that the gateway makes.
+    pub icmp_errors_per_second: IcmpErrors,
     /// Capacity of the session table; taken when the dataplane starts.
     pub sessions: u32,
 }
@@ -76,6 +76,22 @@ impl IdleMode {
     }
 }
 
+/// ICMP errors that the gateway makes, by family: tokens a second and burst, per worker (ICMP-102, ICMP-103). 0: never send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IcmpErrors {
+    /// About IPv4 packets.
+    pub ipv4: u32,
+    /// About IPv6 packets.
+    pub ipv6: u32,
+}
+
+impl IcmpErrors {
+    /// The same rate for both families.
+    pub const fn both(rate: u32) -> Self {
+        Self { ipv4: rate, ipv6: rate }
+    }
+}
+
 /// A DPDK port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortSpec {
@@ -104,6 +120,8 @@ pub struct InterfaceSpec {
     pub mss_clamp: MssClamp,
     /// Time Exceeded is sent for packets that arrive here (ICMP-109).
     pub time_exceeded: bool,
+    /// Pool addresses and translation prefixes in the subnets of the addresses are answered for here (ADDR-25).
+    pub proxy_neighbours: bool,
 }
 
 /// TCP MSS clamping (MSS-01, MSS-02, MSS-08).

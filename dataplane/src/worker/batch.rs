@@ -2,7 +2,7 @@
 
 use sluice_dpdk::Mbuf;
 use sluice_nat::{OutboundTuple, SessionIndex};
-use sluice_packet::{Head, Link, Meta};
+use sluice_packet::{Head, Link, Meta, PuntReason};
 
 use super::Worker;
 use super::classify::Class;
@@ -138,6 +138,11 @@ impl Worker {
                 Class::OutboundError => self.outbound_error(packet),
                 Class::InboundError => self.inbound_error(packet),
                 Class::Native => self.native(packet),
+                Class::Punt(PuntReason::NeighbourDiscovery) => {
+                    if let Some(packet) = self.answer_solicitation(packet) {
+                        self.punt(packet, PuntReason::NeighbourDiscovery);
+                    }
+                }
                 Class::Punt(reason) => self.punt(packet, reason),
                 Class::Drop(reason) => self.drop_packet(packet, reason),
                 Class::Report(reason, message) => self.refuse(packet, reason, message),

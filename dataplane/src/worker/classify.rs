@@ -53,7 +53,8 @@ impl Worker {
         let multicast = meta.destination >> 120 == 0xff;
         let link_local = meta.destination >> 118 == 0xfe80 >> 6;
         //= conformance ICMP-43
-        if is_discovery(meta) && (multicast || link_local || self.is_local(meta)) {
+        let ours = || self.is_local(meta) || self.answers_v6(packet.interface, meta.destination);
+        if is_discovery(meta) && (multicast || link_local || ours()) {
             return Class::Punt(PuntReason::NeighbourDiscovery);
         }
         if multicast {

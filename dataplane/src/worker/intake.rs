@@ -86,9 +86,14 @@ impl Worker {
             hairpinned,
             trace: NO_TRACE,
         };
+        if link.ether_type == ARP {
+            if let Some(packet) = self.answer_arp(packet) {
+                self.punt(packet, PuntReason::Arp);
+            }
+            return;
+        }
         if link.ether_type != IPV4 && link.ether_type != IPV6 {
-            let reason = if link.ether_type == ARP { PuntReason::Arp } else { PuntReason::OtherProtocol };
-            return self.punt(packet, reason);
+            return self.punt(packet, PuntReason::OtherProtocol);
         }
         let parsed = parse(packet.mbuf.data(), &link);
         packet.meta = match &parsed {

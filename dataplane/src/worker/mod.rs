@@ -26,6 +26,7 @@ mod idle;
 mod intake;
 mod native;
 mod probe;
+mod proxy;
 mod report;
 mod resolve;
 mod session;
@@ -221,7 +222,8 @@ pub struct Worker {
     now: Tick,
     idle: Idle,
     leases: Leases,
-    bucket: report::Bucket,
+    /// For the errors of each family, by its number.
+    buckets: [report::Bucket; 2],
     police: report::Bucket,
     wanted: resolve::Wanted,
     tracer: trace::Tracer,
@@ -296,6 +298,12 @@ pub struct Remains {
     pub transmit: Vec<Transmit>,
 }
 
+/// ICMP errors a second, by the number of the family.
+fn rates(setup: &Setup) -> [u32; 2] {
+    const _: () = assert!(sluice_packet::Family::V4 as usize == 0 && sluice_packet::Family::V6 as usize == 1);
+    [setup.icmp_errors_per_second.ipv4, setup.icmp_errors_per_second.ipv6]
+}
+
 impl Worker {
     /// Puts a worker together.
     pub fn new(parts: Parts) -> Self {
@@ -304,7 +312,7 @@ impl Worker {
         Self {
             id: parts.id,
             fib_generation: parts.setup.routes.generation() as u16,
-            bucket: report::Bucket::new(parts.setup.icmp_errors_per_second, now),
+            buckets: rates(&parts.setup).map(|rate| report::Bucket::new(rate, now)),
             police: report::Bucket::new(PUNTS_PER_SECOND, now),
             idle: Idle::new(parts.setup.idle),
             setup: parts.setup,
@@ -430,7 +438,9 @@ impl Worker {
                 Order::Setup(setup) => {
                     self.engine.set_config(Arc::clone(&setup.nat));
                     self.upkeep_due = true;
-                    self.bucket.set_rate(setup.icmp_errors_per_second);
+                    for (bucket, rate) in self.buckets.iter_mut().zip(rates(&setup)) {
+                        bucket.set_rate(rate);
+                    }
                     self.idle.follow(setup.idle);
                     self.fragments.set_limits(*setup.nat.fragments());
                     let old = std::mem::replace(&mut self.setup, setup);

@@ -65,8 +65,8 @@ impl Worker {
             Family::V6 => interface.ipv6.or(self.setup.any_ipv6),
         };
         let Some(source) = source else { return };
-        //= conformance ICMP-103
-        if !self.bucket.take(self.now) {
+        //= conformance ICMP-102, ICMP-103, LIM-13
+        if !self.buckets[packet.meta.family as usize].take(self.now) {
             self.sight.counters.add(Counter::IcmpErrorsSuppressed, 1);
             return;
         }

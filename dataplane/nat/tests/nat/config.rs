@@ -125,6 +125,32 @@ fn ipv6_packets_are_classified_by_their_destination() {
 }
 
 #[test]
+fn a_route_to_part_of_a_prefix_keeps_that_part_native() {
+    //= conformance XLT-42
+    let mut given = spec();
+    let mut bench = Bench::new(&given);
+    let [goes, stays] =
+        [S, S2].map(|remote| bench.out_flow(out64(Udp, H, 5000, remote, 53), 0).expect("made"));
+    given.native = vec![(P | u128::from(S & !0xff), 120), (P2 | u128::from(S & !0xff), 120)];
+    // As long as the prefix, or shorter: the prefix wins.
+    given.native.extend([(P, 96), (P >> 64 << 64, 64), (0x2001_0db8 << 96, 32)]);
+    bench.apply(&given);
+    let config = bench.engine.config();
+    let to = |remote: u32| config.outbound_v6(H, P | u128::from(remote), 0);
+    assert_eq!((to(S), to(S | 0xff)), (Outbound::Native, Outbound::Native));
+    assert!(
+        matches!(to(S2), Outbound::Translate { .. }) && matches!(to(S + 0x100), Outbound::Translate { .. })
+    );
+    assert_eq!(config.candidate_v6(P | u128::from(S), 0), None, "the fast path knows it too");
+    assert!(config.candidate_v6(P | u128::from(S2), 0).is_some());
+    bench.settle();
+    assert!(!bench.engine.session(goes.session).is_live(), "its packets are no longer translated");
+    assert!(bench.engine.session(stays.session).is_live());
+    given.native = vec![(P | 1, 120)];
+    assert!(compile(&given).is_err(), "host bits");
+}
+
+#[test]
 fn ipv4_packets_are_translated_from_inside_to_outside_only() {
     //= conformance N44-18, N44-21
     let mut some = spec();

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sluice_nat::{Filtering, Kind, PoolSpec, Protocol, RuleSpec, Spec, StaticSpec};
 
 use super::*;
-use crate::snapshot::{IdleMode, InterfaceSpec, MssClamp, PortSpec, RouteSpec, Via};
+use crate::snapshot::{IcmpErrors, IdleMode, InterfaceSpec, MssClamp, PortSpec, RouteSpec, Via};
 
 fn snapshot() -> Snapshot {
     Snapshot {
@@ -21,6 +21,7 @@ fn snapshot() -> Snapshot {
             ipv6: vec![(0x2001_0db8 << 96 | 2, 64)],
             mss_clamp: MssClamp::To(1400),
             time_exceeded: true,
+            proxy_neighbours: true,
         }],
         nat: Spec {
             pools: vec![PoolSpec {
@@ -62,7 +63,7 @@ fn snapshot() -> Snapshot {
             },
             RouteSpec { ipv6: true, prefix: 1, len: 128, via: Via::Blackhole },
         ],
-        icmp_errors_per_second: 1000,
+        icmp_errors_per_second: IcmpErrors { ipv4: 1000, ipv6: 0 },
         sessions: 1 << 20,
     }
 }
