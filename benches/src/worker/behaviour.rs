@@ -93,7 +93,9 @@ impl Scene {
     fn with(eal: &Eal, workers: usize, change: impl FnOnce(&mut Spec, &mut Snapshot)) -> Self {
         let (mut spec, mut snapshot) = (spec(), rig::snapshot());
         change(&mut spec, &mut snapshot);
-        let records: &'static [Session] = Box::leak((0..8192).map(|_| Session::default()).collect());
+        // Workers take records by the extent.
+        let records: &'static [Session] =
+            Box::leak((0..4096 * workers).map(|_| Session::default()).collect());
         let geometry = Geometry { workers: workers as u8, max_addresses: 64, seed: [1, 2, 3, 4].map(mix) };
         let shared = Shared::new(records, geometry);
         let config = Arc::new(shared.compile(&spec, 1, None).expect("valid"));
