@@ -43,6 +43,7 @@ impl Leases {
     /// The next identification for a packet. Values of one (source, destination, protocol) repeat after 65,536 packets
     /// on one worker, and never earlier than 65,536 leases of the bucket allow.
     #[inline(always)]
+    //= conformance XLT-11
     pub fn next(&mut self, source: u32, destination: u32, protocol: u8) -> u16 {
         let pair = u64::from(source) << 32 | u64::from(destination);
         let bucket = mix(pair, self.shared.key ^ u64::from(protocol)) as usize % BUCKETS;
@@ -72,7 +73,7 @@ fn mix(value: u64, key: u64) -> u64 {
 mod tests {
     use super::*;
 
-    //= conformance FRAG-30
+    //= conformance FRAG-30, XLT-11
     #[test]
     fn a_flow_sees_no_identification_twice_in_65536_packets() {
         let shared = Identifications::new(0x1234_5678_9abc_def0);

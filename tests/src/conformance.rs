@@ -34,6 +34,8 @@ pub enum Status {
     Covered,
     /// Shown by a test; it says that something is not there, which no code decides.
     Absence,
+    /// Cited in code and in a test, and not kept whole.
+    Part(String),
     /// Not there, and said so.
     Gap(String),
     /// An option that does not exist.
@@ -52,6 +54,7 @@ impl Status {
         match self {
             Self::Covered => "covered",
             Self::Absence => "absence",
+            Self::Part(_) => "in part",
             Self::Gap(_) => "gap",
             Self::NoOption(_) => "no option",
             Self::Due => "due",
@@ -150,13 +153,19 @@ impl Coverage {
 fn status(row: &Row, no_code: bool, no_test: bool, gaps: &Gaps, mistakes: &mut Vec<String>) -> Status {
     let covered = !no_code && !no_test;
     if let Some(gap) = gaps.get(&row.id) {
-        let contradicted = if gap.section == Section::Absence { !no_code } else { covered };
+        let contradicted = match gap.section {
+            Section::Absence => !no_code,
+            Section::Part => false,
+            Section::Gap | Section::NoOption => covered,
+        };
         if contradicted {
             mistakes.push(format!("{GAPS}: {} is cited where it is decided, and listed here", row.id));
         }
         return match gap.section {
             Section::Gap => Status::Gap(gap.reason.clone()),
             Section::NoOption => Status::NoOption(gap.reason.clone()),
+            Section::Part if covered => Status::Part(gap.reason.clone()),
+            Section::Part => open(no_code, no_test),
             Section::Absence if no_test => Status::Open("a test"),
             Section::Absence => Status::Absence,
         };
@@ -165,12 +174,16 @@ fn status(row: &Row, no_code: bool, no_test: bool, gaps: &Gaps, mistakes: &mut V
         Tier::Later => Status::Later,
         Tier::Generator => Status::Due,
         Tier::First if covered => Status::Covered,
-        Tier::First => Status::Open(match (no_code, no_test) {
-            (true, true) => "code and a test",
-            (true, false) => "code",
-            _ => "a test",
-        }),
+        Tier::First => open(no_code, no_test),
     }
+}
+
+fn open(no_code: bool, no_test: bool) -> Status {
+    Status::Open(match (no_code, no_test) {
+        (true, true) => "code and a test",
+        (true, false) => "code",
+        _ => "a test",
+    })
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -186,7 +199,7 @@ mod tests {
 | XLT-04 | 4 | CHOICE | absent | x |\n| MAP-18 | 5 | MUST | gap | x |\n| MAP-09 | 6 | MAY | option | x |
 | BENCH-01 | 7 | SHOULD | due | x |\n| STAT-01 | 8 | MUST | later | x |\n";
     const GAPS: &str = "## Declared gaps\n| id | why | instead |\n| --- | --- | --- |\n| MAP-18 | w | i |
-## Options that do not exist\n| MAP-09 | w | i |\n## Shown by absence\n| XLT-04 | w | i |\n";
+## Options that do not exist\n| MAP-09 | w | i |\n## Shown by absence\n| XLT-04 | w | i |\n## Kept in part\n| XLT-01 | w | i |\n";
 
     fn coverage(cited: &[(&str, Place)], gaps: &str) -> Coverage {
         let citation = |(id, place): &(&str, Place)| Citation {
@@ -206,7 +219,7 @@ mod tests {
             [("XLT-01", Place::Code), ("XLT-01", test()), ("XLT-02", Place::Code), ("XLT-04", test())];
         let coverage = coverage(&cited, GAPS);
         let words: Vec<_> = coverage.entries.iter().map(|entry| entry.status.word()).collect();
-        assert_eq!(words, ["covered", "open", "open", "absence", "gap", "no option", "due", "later"]);
+        assert_eq!(words, ["in part", "open", "open", "absence", "gap", "no option", "due", "later"]);
         let open: Vec<_> = coverage.open().map(|(entry, missing)| (entry.row.id.as_str(), missing)).collect();
         assert_eq!(open, [("XLT-02", "a test"), ("XLT-03", "code and a test")]);
         assert!(coverage.mistakes.is_empty(), "{:?}", coverage.mistakes);

@@ -240,6 +240,7 @@ fn masquerade() -> Result<()> {
 
 /// What the commands write with --json is JSON, and says what happened.
 #[test]
+//= conformance MAP-19
 fn json_of_every_command() -> Result<()> {
     with_gateway(&Site::default(), |scene| {
         let gateway = scene.gateway;

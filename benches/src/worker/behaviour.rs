@@ -27,8 +27,11 @@ const POOL: u32 = 0xc000_0200;
 const GATEWAY4: [u32; 2] = [0xac10_0001, 0xac10_0101];
 const GATEWAY6: u128 = 0xfd00 << 112 | 1;
 
+/// A behaviour with its name.
+type Behaviour = (&'static str, fn(&Eal));
+
 /// All of them. DPDK starts once in a process, so they are called from one test.
-pub(super) const ALL: &[(&str, fn(&Eal))] = &[
+pub(super) const ALL: &[Behaviour] = &[
     ("only what is for a prefix or a pool is translated", only_what_is_addressed_to_us_is_translated),
     ("other transports", other_transports_are_refused_and_their_senders_told),
     ("ICMP without counterpart", queries_without_counterpart_die_silently),

@@ -71,6 +71,7 @@ impl Line {
     pub(crate) fn endpoint(&mut self, address: IpAddr, port: u16) -> fmt::Result {
         match address {
             IpAddr::V4(address) => self.ipv4(address),
+            //= conformance ADDR-23
             IpAddr::V6(address) => write!(self, "[{address}]")?,
         }
         self.text.push(b':');
@@ -122,7 +123,14 @@ mod tests {
             let address = Ipv4Addr::from_bits(n);
             assert_eq!(shown(|line| line.ipv4(address)), address.to_string());
         }
-        for endpoint in ["192.0.2.1:0", "[2001:db8::5]:443", "[::]:65535"] {
+        //= conformance ADDR-23
+        for endpoint in [
+            "192.0.2.1:0",
+            "[2001:db8::5]:443",
+            "[::]:65535",
+            "[2001:db8:64::c633:6409]:1",
+            "[1::2:0:0:3:4]:2",
+        ] {
             let socket: std::net::SocketAddr = endpoint.parse().unwrap();
             let text = shown(|line| line.endpoint(socket.ip(), socket.port()).unwrap());
             assert_eq!(text, endpoint);

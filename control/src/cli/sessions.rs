@@ -185,6 +185,7 @@ impl fmt::Display for Transport {
     }
 }
 
+//= conformance MAP-19
 impl Row {
     fn new(index: u32, session: &SessionView, timers: &Timers, idle: Duration) -> Self {
         let fixed = &session.fixed;

@@ -77,6 +77,7 @@ impl StateGeometry {
     ///
     /// [`ShmError::Io`] if the kernel has no random numbers.
     pub fn new(workers: u8, max_addresses: u32) -> Result<Self, ShmError> {
+        //= conformance PORT-07
         let seed = process::random().map_err(ShmError::io("read", Path::new("/dev/urandom")))?;
         Ok(Self { workers, max_addresses, seed })
     }

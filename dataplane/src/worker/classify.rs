@@ -94,7 +94,7 @@ impl Worker {
                     remote_port: if protocol == Protocol::Icmp { 0 } else { meta.destination_port },
                     prefix64,
                 };
-                //= conformance XLT-04
+                //= conformance XLT-04, XLT-44
                 self.outbound_class(packet, tuple, IcmpMessage::v6_port_unreachable())
             }
         }
@@ -135,6 +135,7 @@ impl Worker {
             Outbound::Native if self.reports_on_flow(packet) => Class::OutboundError,
             Outbound::Native => Class::Native,
             // The box answers echo requests to its own addresses, a pool or not (ICMP-111).
+            //= conformance ICMP-111
             Outbound::Translate { .. }
                 if external
                     && !packet.is_loose()
@@ -157,7 +158,7 @@ impl Worker {
                     remote_port: if protocol == Protocol::Icmp { 0 } else { meta.destination_port },
                     prefix64,
                 };
-                //= conformance N44-26
+                //= conformance N44-26, N44-28
                 self.outbound_class(packet, tuple, IcmpMessage::v4_protocol_unreachable())
             }
         }
@@ -238,6 +239,7 @@ impl Worker {
         let class = match meta.transport {
             Transport::Tcp => Class::Outbound(tuple(Protocol::Tcp)),
             Transport::Udp => Class::Outbound(tuple(Protocol::Udp)),
+            //= conformance N64-ICMP-01
             Transport::IcmpQuery => Class::Outbound(tuple(Protocol::Icmp)),
             Transport::IcmpError if meta.is_whole() => Class::OutboundError,
             Transport::IcmpError => return Class::Drop(DropReason::Fragment),

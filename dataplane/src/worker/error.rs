@@ -40,7 +40,7 @@ impl Worker {
         self.mark(&packet, TraceStage::LookupOutbound, session.0);
         if !session.is_some() {
             return if owner == self.id {
-                //= conformance ICMP-76
+                //= conformance ICMP-76, N44-15
                 self.drop_packet(packet, DropReason::IcmpNoSession)
             } else {
                 self.hand_off(packet, owner.0, Stage::Enter)
@@ -136,6 +136,7 @@ impl Worker {
     }
 
     /// Routes, translates and sends.
+    //= conformance ICMP-77, MAP-11, N64-TCP-45, N64-UDP-15
     fn forward_error(
         &mut self,
         mut packet: Packet,

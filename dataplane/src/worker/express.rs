@@ -153,6 +153,7 @@ impl Worker {
     }
 
     #[inline(always)]
+    //= conformance XLT-39, XLT-50
     fn ride(&mut self, burst: &mut Burst<BURST>, source: Source<'_>) -> Left {
         let Self {
             setup,

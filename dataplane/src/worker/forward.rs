@@ -93,6 +93,7 @@ impl Worker {
         }
         self.sight.counters.add(Counter::Hairpins, 1);
         self.mark(&packet, TraceStage::Hairpin, 0);
+        //= conformance HAIR-03, HAIR-11
         packet.hairpinned = true;
         self.scratch.hairpins.push(packet);
     }
@@ -135,6 +136,7 @@ impl Worker {
     }
 
     /// Drops a packet that does not fit, and tells its sender.
+    //= conformance XLT-49, MSS-09
     pub(super) fn too_big(&mut self, packet: Packet, message: IcmpMessage) {
         self.mark(&packet, TraceStage::Mtu, u32::from(packet.meta.ip_len()));
         self.refuse(packet, DropReason::PacketTooBig, message);

@@ -72,6 +72,7 @@ impl Worker {
         };
         match self.create(&packet, make) {
             Ok(flow) => self.forward_outbound(packet, flow.session, &flow.fixed),
+            //= conformance N44-27
             Err(reason) => match refusal(reason, packet.meta.family) {
                 Some(message) => self.refuse(packet, reason, message),
                 None => self.drop_packet(packet, reason),
@@ -170,6 +171,7 @@ fn unsolicited(packet: &Packet) -> DropReason {
 }
 
 /// What the inside host is told when it is refused a session for want of resources (LIM-06, LIM-07).
+//= conformance LIM-06, LIM-07, ICMP-100, N64-UDP-13, N64-TCP-43, N64-ICMP-13
 fn refusal(reason: DropReason, family: Family) -> Option<IcmpMessage> {
     match reason {
         DropReason::SessionTableFull
@@ -188,5 +190,35 @@ fn refusal(reason: DropReason, family: Family) -> Option<IcmpMessage> {
             Family::V4 => IcmpMessage::v4_admin(),
         }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //= conformance LIM-06, LIM-07, ICMP-100, ICMP-101
+    #[test]
+    fn resources_and_policy_are_told_apart_in_each_family() {
+        let resources = [
+            DropReason::SessionTableFull,
+            DropReason::BindingTableFull,
+            DropReason::PoolExhausted,
+            DropReason::SubscriberSessions,
+            DropReason::SubscriberPorts,
+            DropReason::SubscriberRate,
+            DropReason::SubscriberTableFull,
+        ];
+        let told = |reason, family| refusal(reason, family).map(|message| (message.kind, message.code));
+        for reason in resources {
+            assert_eq!(told(reason, Family::V6), Some((1, 3)), "{reason}");
+            assert_eq!(told(reason, Family::V4), Some((3, 1)), "{reason}");
+        }
+        assert_eq!(told(DropReason::NoRule, Family::V6), Some((1, 1)));
+        assert_eq!(told(DropReason::NoRule, Family::V4), Some((3, 13)));
+        // Of strangers, of what is damaged, and of what the worker had no time for, nobody hears.
+        for reason in DropReason::ALL.iter().filter(|reason| !resources.contains(reason)) {
+            assert!(*reason == DropReason::NoRule || refusal(*reason, Family::V4).is_none(), "{reason}");
+        }
     }
 }

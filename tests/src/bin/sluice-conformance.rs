@@ -9,7 +9,7 @@ use sluice_tests::conformance::{Coverage, DOCUMENT, document};
 const USAGE: &str = r#"usage: scripts/conformance [--check | --json | --uncovered]
 
 Prints how much of the conformance table is covered, and writes docs/conformance.md. A row is covered when code and a
-test cite it (//= conformance ID); others have to be in docs/conformance-gaps.md. Rows and behaviours come from
+test cite it (a comment //= with its id); others have to be in docs/conformance-gaps.md. Rows and behaviours come from
 ../shared/conformance.md, or where that is not there from docs/conformance.md itself.
 
   --check       writes nothing: fails if docs/conformance.md is not what would be written

@@ -9,6 +9,7 @@ use crate::service::Service;
 use crate::traffic::{download, seen_as, upload};
 
 /// The box answers ping on every address, asked from both sides; ARP and neighbour discovery are answered before that.
+//= conformance ICMP-111
 pub fn ping(scene: &Scene) -> Result<()> {
     route_of_the_box(scene)?;
     for (host, address) in [

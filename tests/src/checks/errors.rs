@@ -15,7 +15,7 @@ use crate::wait;
 
 /// A datagram to a closed port is refused at once: the server's port unreachable comes back to the client's socket.
 //= conformance ICMP-13
-//= conformance N44-13
+//= conformance N44-13, ICMP-96
 pub fn closed_port(scene: &Scene) -> Result<()> {
     for (host, remote) in [("client6", (embed(SERVER), 9).into()), ("client4", SocketAddr::from((SERVER, 9)))]
     {
@@ -89,7 +89,7 @@ fn narrow_path_clients(scene: &Scene) -> Result<()> {
 }
 
 /// NAT64's 20 bytes: a full-size IPv4 datagram does not fit the inside as IPv6. The server is told 1480 and asked again it gets through.
-//= conformance FRAG-01
+//= conformance FRAG-04, XLT-49
 pub fn twenty_bytes(scene: &Scene) -> Result<()> {
     let socket = datagrams(scene.lab.host("client6"), any(server6()), server6())?;
     let external: SocketAddr = String::from_utf8(exchange(&socket, b"who?")?)?.parse()?;

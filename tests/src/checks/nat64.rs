@@ -13,7 +13,7 @@ use crate::traffic::{self, any, datagrams, download, embed, exchange, seen_as, u
 pub const BULK: u64 = 6 << 20;
 
 /// Echo requests of ordinary, odd and full size are answered.
-//= conformance N64-ICMP-10
+//= conformance N64-ICMP-10, N64-ICMP-01
 pub fn ping(scene: &Scene) -> Result<()> {
     let server = embed(SERVER).to_string();
     for size in ["0", "56", "101", "1231", "1452"] {
@@ -104,7 +104,7 @@ pub fn http(scene: &Scene) -> Result<()> {
 }
 
 /// traceroute shows the gateway, the router behind it by its embedded address, and the server: one hop each.
-//= conformance XLT-14
+//= conformance XLT-14, ICMP-92
 pub fn traceroute(scene: &Scene) -> Result<()> {
     let target = embed(SERVER).to_string();
     let text = scene.lab.host("client6").exec(&[

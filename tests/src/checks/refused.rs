@@ -24,7 +24,7 @@ const UNUSED: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 3), 64999);
 
 /// Unsolicited datagrams and echo requests from outside end under `no_binding`, one each.
 //= conformance N64-UDP-09
-//= conformance N64-ICMP-06
+//= conformance N64-ICMP-06, ICMP-111
 pub fn unsolicited(scene: &Scene) -> Result<()> {
     let server = scene.lab.host("server4");
     drops_exactly(scene, &[("no_binding", 3)], || {

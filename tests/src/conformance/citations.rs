@@ -1,4 +1,4 @@
-//! Citations of rows: lines of Rust that say `//= conformance` and one or more names.
+//! Citations of rows: comments in Rust that say `//= conformance` and one or more names.
 //!
 //! A citation is in a **test** if it stands
 //! - in a file below a folder `tests` of a crate, or in one that is called `tests.rs` or ends in `_tests.rs`;
@@ -85,7 +85,7 @@ pub fn all(sources: &Sources) -> Vec<Citation> {
         let lines: Vec<&str> = text.lines().collect();
         let regions = test_regions(&lines);
         for (at, line) in lines.iter().enumerate() {
-            let Some(ids) = line.trim_start().strip_prefix(MARK) else { continue };
+            let Some(ids) = cited(line) else { continue };
             let place = if file.starts_with("tests/src/") && !file.starts_with("tests/src/checks") {
                 Place::Neither
             } else if whole || regions.iter().any(|region| region.contains(&at)) {
@@ -104,6 +104,12 @@ pub fn all(sources: &Sources) -> Vec<Citation> {
         }
     }
     citations
+}
+
+/// The names that a line cites: of a line of its own, or behind code.
+fn cited(line: &str) -> Option<&str> {
+    // What stands in a string is about citations, and none itself.
+    line.split_once(MARK).filter(|(before, _)| !before.contains('"')).map(|(_, ids)| ids)
 }
 
 fn is_test_file(file: &str) -> bool {

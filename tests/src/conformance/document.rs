@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Coverage, Entry, GAPS, Status, TRAPS};
 
-const WORDS: [&str; 7] = ["covered", "absence", "gap", "no option", "due", "later", "open"];
+const WORDS: [&str; 8] = ["covered", "in part", "absence", "gap", "no option", "due", "later", "open"];
 
 /// Rows of a family by status.
 type Counts<'a> = BTreeMap<&'static str, usize>;
@@ -75,7 +75,7 @@ pub fn json(coverage: &Coverage) -> Value {
 
 fn reason(status: &Status) -> Option<String> {
     match status {
-        Status::Gap(reason) | Status::NoOption(reason) => Some(reason.clone()),
+        Status::Part(reason) | Status::Gap(reason) | Status::NoOption(reason) => Some(reason.clone()),
         Status::Open(missing) => Some(format!("not cited in {missing}")),
         _ => None,
     }
@@ -93,6 +93,7 @@ known for, and the tests that keep them out, in [{traps_name}]({traps_name}).
 | status | meaning |
 | --- | --- |
 | covered | cited in the code that decides it and in at least one test that fails without it |
+| in part | as covered, but for a part that is not there |
 | absence | says that something is not there: a test shows it, and no code decides it |
 | gap | declared: not there |
 | no option | describes an option (level MAY or CHOICE) that does not exist |
@@ -135,7 +136,7 @@ known for, and the tests that keep them out, in [{traps_name}]({traps_name}).
                 Status::Absence | Status::Due | Status::Later => {
                     shown.insert(0, format!("**{}**", status.word()))
                 }
-                Status::Gap(_) | Status::NoOption(_) | Status::Open(_) => {
+                Status::Part(_) | Status::Gap(_) | Status::NoOption(_) | Status::Open(_) => {
                     shown.insert(0, format!("**{}**: {}", status.word(), reason(status).unwrap_or_default()));
                 }
             }

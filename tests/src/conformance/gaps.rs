@@ -1,4 +1,4 @@
-//! What is not there: `docs/conformance-gaps.md`, three tables of name, reason, and what a user sees instead.
+//! What is not there: `docs/conformance-gaps.md`, four tables of name, reason, and what a user sees instead.
 
 use anyhow::{Result, ensure};
 
@@ -17,13 +17,16 @@ pub enum Section {
     NoOption,
     /// It says that something is not there: a test shows that, and no code decides it.
     Absence,
+    /// Kept, but for a part that is not there.
+    Part,
 }
 
 impl Section {
-    const ALL: [(&'static str, Self); 3] = [
+    const ALL: [(&'static str, Self); 4] = [
         ("## Declared gaps", Self::Gap),
         ("## Options that do not exist", Self::NoOption),
         ("## Shown by absence", Self::Absence),
+        ("## Kept in part", Self::Part),
     ];
 }
 

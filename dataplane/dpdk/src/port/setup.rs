@@ -162,12 +162,8 @@ impl Shared {
         info: &sys::rte_eth_dev_info,
         state: &mut State,
     ) -> Result<(), Error> {
-        // SAFETY: all-zero is DPDK's way to say "default" in every field of this structure.
-        let mut raw = unsafe { MaybeUninit::<sys::rte_eth_conf>::zeroed().assume_init() };
-        raw.rxmode.mtu = u32::from(config.mtu);
+        let mut raw = modes(config, info.rx_offload_capa);
         if let Some(rss) = config.rss.filter(|rss| !rss.functions.is_empty()) {
-            raw.rxmode.mq_mode = sys::RTE_ETH_MQ_RX_RSS;
-            raw.rxmode.offloads = info.rx_offload_capa & sys::RTE_ETH_RX_OFFLOAD_RSS_HASH;
             let mut key = Box::new(long_key(&rss));
             raw.rx_adv_conf.rss_conf = rss_conf(&rss, &mut key, info.hash_key_size);
             state.keys.push(key);
@@ -252,4 +248,34 @@ fn rss_conf(rss: &RssConfig, key: &mut Key, driver_length: u8) -> sys::rte_eth_r
         None => (std::ptr::null_mut(), 0),
     };
     sys::rte_eth_rss_conf { rss_key: pointer, rss_key_len: length, rss_hf: rss.functions.bits() }
+}
+
+/// Modes of a port. Whatever a device offers, nothing is left to it but the hash: checksums and sizes are made here, so that
+/// packets are the same on every device (XLT-47).
+//= conformance XLT-47
+fn modes(config: &PortConfig, offered: u64) -> sys::rte_eth_conf {
+    // SAFETY: all-zero is DPDK's way to say "default" in every field of this structure.
+    let mut raw = unsafe { MaybeUninit::<sys::rte_eth_conf>::zeroed().assume_init() };
+    raw.rxmode.mtu = u32::from(config.mtu);
+    if config.rss.is_some_and(|rss| !rss.functions.is_empty()) {
+        raw.rxmode.mq_mode = sys::RTE_ETH_MQ_RX_RSS;
+        raw.rxmode.offloads = offered & sys::RTE_ETH_RX_OFFLOAD_RSS_HASH;
+    }
+    raw
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //= conformance XLT-47
+    #[test]
+    fn no_device_is_asked_to_touch_packets() {
+        let rss = RssConfig { key: None, functions: RssFunctions::from_bits(u64::MAX) };
+        for rss in [None, Some(rss)] {
+            let raw = modes(&PortConfig { rss, ..PortConfig::default() }, u64::MAX);
+            assert_eq!(raw.txmode.offloads, 0);
+            assert_eq!(raw.rxmode.offloads & !sys::RTE_ETH_RX_OFFLOAD_RSS_HASH, 0);
+        }
+    }
 }

@@ -98,6 +98,7 @@ fn quotes_are_read() {
 }
 
 #[test]
+//= conformance ICMP-72, ICMP-74, ICMP-79, N44-24
 fn quotes_are_refused() {
     let udp_quote = sent_v4(17, &udp(40000, 53, b"data"));
     let mut later = udp_quote.clone();

@@ -34,6 +34,17 @@ fn create(session: &Session, n: u32) {
     session.create(&fixed(n), Hot { last_seen: Tick(n), ..Hot::default() }, Route::default());
 }
 
+/// Ports, hashes and identifications follow from it: nobody may know it.
+//= conformance PORT-07
+#[test]
+fn every_geometry_has_a_seed_of_its_own() {
+    let seeds: std::collections::HashSet<[u64; 4]> =
+        (0..32).map(|_| StateGeometry::new(1, 1).unwrap().seed).collect();
+    assert_eq!(seeds.len(), 32);
+    let words: std::collections::HashSet<u64> = seeds.iter().flatten().copied().collect();
+    assert_eq!(words.len(), 128);
+}
+
 #[test]
 fn sessions_written_here_are_listed_there() {
     let (_dir, run) = run();
