@@ -390,7 +390,7 @@ fn a_difference_is_told_in_the_words_of_the_file() {
     let diff = Diff::between(Some(&old), &good(&source));
     let golden = "\
 interfaces:
-  - transit: { device: pci:0000:01:00.0, vlan: 200, addresses: [], mtu: 1500, mss-clamp: off, time-exceeded: true }
+  - transit: { device: pci:0000:01:00.0, vlan: 200, addresses: [], mtu: 1500, mss-clamp: off, time-exceeded: true, proxy-neighbours: true }
 pools:
   ~ public.hold-down: 60 → 120
 nat64:
