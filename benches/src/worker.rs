@@ -6,8 +6,9 @@ mod behaviour;
 mod flood;
 mod longest;
 #[cfg(test)]
-mod pieces;
 mod packets;
+#[cfg(test)]
+mod pieces;
 mod rig;
 
 use std::sync::Arc;
