@@ -43,7 +43,7 @@ impl Leases {
     /// The next identification for a packet. Values of one (source, destination, protocol) repeat after 65,536 packets
     /// on one worker, and never earlier than 65,536 leases of the bucket allow.
     #[inline(always)]
-    //= conformance XLT-11
+    //= conformance XLT-11, FRAG-30, FRAG-32
     pub fn next(&mut self, source: u32, destination: u32, protocol: u8) -> u16 {
         let pair = u64::from(source) << 32 | u64::from(destination);
         let bucket = mix(pair, self.shared.key ^ u64::from(protocol)) as usize % BUCKETS;

@@ -215,7 +215,7 @@ impl<T> Fragments<T> {
 
     /// Shows a fragment.
     //= conformance FRAG-17
-    //= conformance FRAG-18
+    //= conformance FRAG-18, LIM-12
     pub fn arrive(&mut self, key: &DatagramKey, piece: Piece, now: Tick, item: T) -> Arrival<T> {
         let bucket = (key.hash(self.seed) >> 32) as usize & (self.buckets.len() - 1);
         let mut evicted = Chain::EMPTY;

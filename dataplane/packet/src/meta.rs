@@ -167,7 +167,8 @@ impl Meta {
         self.end.saturating_sub(self.l3)
     }
 
-    /// Whether the packet is a whole datagram.
+    /// Whether the packet is a whole datagram: an atomic fragment is, whatever else has its identification.
+    //= conformance FRAG-15
     #[inline]
     pub const fn is_whole(&self) -> bool {
         matches!(self.fragment, Fragment::No | Fragment::Atomic)

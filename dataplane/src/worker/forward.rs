@@ -83,6 +83,7 @@ impl Worker {
         }
     }
 
+    //= conformance HAIR-10
     /// To an external address of our own: the packet comes in again as if from outside (HAIR-01, HAIR-09), with its hop
     /// limit decremented once (HAIR-07).
     //= conformance HAIR-01, HAIR-02
@@ -247,7 +248,7 @@ pub(super) fn rewrite_outbound(nat: &Config, leases: &mut Leases, meta: &Meta, f
     };
     // A fragment has its identification from where its datagram was put together; what is no fragment and cannot become one
     // needs none.
-    //= conformance FRAG-31, FRAG-33
+    //= conformance FRAG-31, FRAG-33, N44-30
     let identification = match meta.family {
         Family::V4 if meta.dont_fragment || !meta.is_whole() => meta.identification as u16,
         _ => leases.next(fixed.external, fixed.remote, meta.protocol),
