@@ -4,6 +4,8 @@
 mod behaviour;
 #[cfg(test)]
 mod flood;
+#[cfg(test)]
+mod golden;
 mod longest;
 #[cfg(test)]
 mod packets;
@@ -366,6 +368,7 @@ mod tests {
             println!("{name}");
             behaviour(&bench.eal);
         }
+        golden::every_case_gives_what_it_gave(&bench.eal);
     }
 
     //= conformance XLT-50

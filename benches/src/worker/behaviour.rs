@@ -52,8 +52,8 @@ pub(super) const ALL: &[Behaviour] = &[
 ];
 
 /// A gateway of some workers.
-struct Scene {
-    rig: Rig,
+pub(super) struct Scene {
+    pub(super) rig: Rig,
     shared: Arc<Shared>,
     workers: usize,
     before: BTreeMap<DropReason, u64>,
@@ -93,7 +93,7 @@ impl Scene {
     }
 
     /// With other rules, interfaces or routes.
-    fn with(eal: &Eal, workers: usize, change: impl FnOnce(&mut Spec, &mut Snapshot)) -> Self {
+    pub(super) fn with(eal: &Eal, workers: usize, change: impl FnOnce(&mut Spec, &mut Snapshot)) -> Self {
         let (mut spec, mut snapshot) = (spec(), rig::snapshot());
         change(&mut spec, &mut snapshot);
         // Workers take records by the extent.
