@@ -47,6 +47,7 @@ pub(super) const ALL: &[Behaviour] = &[
     ("errors: size", errors::what_is_too_big_is_told_with_clamping_on),
     ("hairpin: both ways", hairpins::both_hosts_see_external_addresses),
     ("hairpin: nobody", hairpins::without_binding_or_leave_nothing_comes_back),
+    ("hairpin: errors", hairpins::errors_go_back_to_the_sender),
     ("hairpin: loops", hairpins::nothing_goes_round),
     ("hairpin: timers", hairpins::both_sessions_are_refreshed),
 ];

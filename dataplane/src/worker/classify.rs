@@ -145,6 +145,14 @@ impl Worker {
             {
                 Class::Punt(PuntReason::PoolLocal)
             }
+            // A router outside may have an address that is inside as well. What it reports on tells: a packet that we sent, not one
+            // that was on its way to an inside host.
+            //= conformance XLT-27
+            Outbound::Translate { .. }
+                if external && meta.transport == Transport::IcmpError && !self.reports_on_flow(packet) =>
+            {
+                self.classify_inbound(packet, source, destination)
+            }
             Outbound::Drop(reason) => Class::Drop(reason),
             //= conformance HAIR-09
             // An inside host that sends to an external address is translated first, and comes in again as a hairpin.

@@ -64,6 +64,23 @@ pub(in super::super) fn without_binding_or_leave_nothing_comes_back(eal: &Eal) {
     }
 }
 
+/// Both an error of the host and one of a router in front of it go to the sender, and quote what it sent.
+//= conformance HAIR-05, N44-14
+pub(in super::super) fn errors_go_back_to_the_sender(eal: &Eal) {
+    let mut scene = Scene::new(eal);
+    let (external, port) = scene.open(HOST.into(), 5000, S);
+    let got = scene.back(INSIDE, &v4(HOST2, external, UDP, udp((6000, port), b"over")));
+    let (their, ports) = (got.source as u32, got.ports());
+    let quote = v4(their, HOST, UDP, udp(ports, b"over"));
+    for router in [HOST, 0x0a00_0001] {
+        let error = scene.back(INSIDE, &v4(router, their, ICMP, icmp(3, 3, 0, &quote)));
+        assert_eq!((error.source, error.destination), (external.into(), HOST2.into()));
+        assert_eq!(error.message(), (3, 3));
+        assert_eq!(error.quoted(), (HOST2.into(), external.into(), (6000, port)));
+    }
+    assert_eq!(scene.drops(), []);
+}
+
 /// Whatever addresses say, a packet is one packet at most.
 //= conformance HAIR-08, XLT-03
 pub(in super::super) fn nothing_goes_round(eal: &Eal) {
