@@ -73,6 +73,7 @@ impl Shared {
             nat44_uniform,
             limits: spec.limits,
             timers: spec.timers,
+            log: spec.log,
             subscriber_mask: u128::MAX << (128 - spec.limits.ipv6_prefix_length),
             prefixes,
             prefix_ids,
