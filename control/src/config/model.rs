@@ -10,6 +10,7 @@ use sluice_nat::{Filtering, Limits, Protocol, Timers};
 use sluice_shm::snapshot::{IdleMode, MssClamp};
 
 use super::device::Device;
+use super::logging::Logging;
 use super::problem::Located;
 
 /// A whole configuration file.
@@ -38,6 +39,8 @@ pub struct Config {
     pub icmp_errors_per_second: u32,
     /// Capacity of the session table.
     pub sessions: u32,
+    /// What is logged, and to whom.
+    pub logging: Logging,
 }
 
 /// The workers.
