@@ -10,6 +10,7 @@ use sluice_nat::{Filtering, Protocol};
 use sluice_shm::snapshot::MssClamp;
 
 use super::compile::compile;
+use super::logging::Transport;
 use super::model::{Config, Interface, Nat44, Nat64, Pool, Route, StaticBinding, Target};
 
 /// What happens to an item.
@@ -392,14 +393,14 @@ fn logging(c: &Config) -> Vec<Item> {
             ("enterprise", s.enterprise.to_string()),
         ],
     }));
-    items.extend(l.ipfix.iter().map(|i| Item {
-        key: format!("ipfix {} {}", i.transport.name(), i.server),
-        fields: vec![
-            ("source", or_none(i.source.map(|a| a.to_string()))),
-            ("domain", i.domain.to_string()),
-            ("template-refresh", i.template_refresh.to_string()),
-            ("mtu", i.mtu.to_string()),
-        ],
+    items.extend(l.ipfix.iter().map(|i| {
+        let mut fields =
+            vec![("source", or_none(i.source.map(|a| a.to_string()))), ("domain", i.domain.to_string())];
+        if i.transport == Transport::Udp {
+            fields.push(("template-refresh", i.template_refresh.to_string()));
+            fields.push(("mtu", i.mtu.to_string()));
+        }
+        Item { key: format!("ipfix {} {}", i.transport.name(), i.server), fields }
     }));
     items
 }

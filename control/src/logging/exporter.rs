@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -375,13 +375,23 @@ impl Socket {
     /// Resolves when the collector has closed the connection, or refused a datagram. A collector says nothing; what it says is
     /// not read by anyone.
     async fn gone(&self) -> io::Error {
+        let stream = match self {
+            Self::Udp(socket) => {
+                // An answer by ICMP makes no socket readable: it is an error that waits.
+                let waiting = || match socket.take_error() {
+                    Ok(Some(error)) | Err(error) => Ok(error),
+                    Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
+                };
+                return socket.async_io(Interest::ERROR, waiting).await.unwrap_or_else(|error| error);
+            }
+            Self::Tcp(stream) => stream,
+        };
         let mut ignored = [0; 512];
         loop {
-            let (ready, read) = match self {
-                Self::Udp(socket) => (socket.readable().await, socket.try_recv(&mut ignored).map(|_| 1)),
-                Self::Tcp(stream) => (stream.readable().await, stream.try_read(&mut ignored)),
-            };
-            match ready.and(read) {
+            if let Err(error) = stream.readable().await {
+                return error;
+            }
+            match stream.try_read(&mut ignored) {
                 Ok(0) => return io::ErrorKind::ConnectionAborted.into(),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
