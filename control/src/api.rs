@@ -187,7 +187,8 @@ pub struct CollectorStatus {
     pub messages: u64,
     /// Records that found the queue full.
     pub lost_queue: u64,
-    /// Records of messages that could not be sent, or that the collector's host refused.
+    /// Records of messages that could not be sent, or that the collector's host refused: of datagrams at least so many, because
+    /// refusals that come together are told once.
     pub lost_send: u64,
     /// What went wrong last.
     pub error: Option<String>,

@@ -94,8 +94,8 @@ impl Collector {
     pub fn ipfix(&self) -> Result<Decoded> {
         let mut decoder = NetflowParser::default();
         let mut decoded = Decoded::default();
-        // The next sequence number of a domain; a session that begins anew begins at 0.
-        let mut next = BTreeMap::new();
+        // The next sequence number of a domain, if it is known; a session that begins anew begins at 0.
+        let mut next: BTreeMap<u32, u32> = BTreeMap::new();
         for message in self.messages() {
             let result = decoder.parse_bytes(&message);
             ensure!(result.error.is_none(), "{:?}", result.error);
@@ -104,9 +104,10 @@ impl Collector {
             };
             let header = &packet.header;
             ensure!(header.version == 10 && usize::from(header.length) == message.len(), "{header:?}");
-            let expected = next.entry(header.observation_domain_id).or_insert(0);
-            ensure!([0, *expected].contains(&header.sequence_number), "expected {expected}: {header:?}");
+            let expected = next.remove(&header.observation_domain_id).unwrap_or(header.sequence_number);
+            ensure!([0, expected].contains(&header.sequence_number), "expected {expected}: {header:?}");
             let before = decoded.records.len();
+            let mut complete = true;
             for set in &packet.flowsets {
                 match &set.body {
                     FlowSetBody::Template(template) => decoded.learn(template),
@@ -114,10 +115,15 @@ impl Collector {
                     FlowSetBody::Data(data) => decoded.records.extend(data.fields.iter().map(|record| {
                         record.iter().map(|(name, value)| (plain(name), text(value))).collect::<Record>()
                     })),
+                    // This collector came after the templates; they will come again.
+                    FlowSetBody::NoTemplate(_) => complete = false,
                     other => anyhow::bail!("unexpected set {other:?}"),
                 }
             }
-            *expected = header.sequence_number + (decoded.records.len() - before) as u32;
+            if complete {
+                let count = (decoded.records.len() - before) as u32;
+                next.insert(header.observation_domain_id, header.sequence_number + count);
+            }
             decoded.domains.insert(header.observation_domain_id);
         }
         Ok(decoded)
