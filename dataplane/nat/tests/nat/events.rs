@@ -143,6 +143,29 @@ fn full_tables_are_reported_with_their_size() {
 }
 
 #[test]
+fn a_full_table_of_bindings_is_reported_with_its_size() {
+    //= conformance LOG-14
+    let mut crowded = silent(Limits::default());
+    // A small region has room for 1024 bindings, and static ones take it.
+    crowded.statics = (0..1024)
+        .map(|n| StaticSpec {
+            rule: 0,
+            protocol: Udp,
+            inside: H,
+            inside_port: 1 + n,
+            external: T,
+            external_port: 2000 + n,
+        })
+        .collect();
+    let mut bench = Bench::with_records(&crowded, 100);
+    assert_eq!(bench.engine.stats().statics_failed, 0);
+    assert_eq!(bench.out(out64(Udp, H2, 1, S, 1), 0), Err(DropReason::BindingTableFull));
+    let event =
+        Event::QuotaExceeded { quota: Quota::Bindings, limit: 1024, kind_realm: nat64_of_h(), inside: H2 };
+    assert_eq!(bench.heard(), [event]);
+}
+
+#[test]
 fn the_number_of_subscribers_may_be_limited_for_all_workers_together() {
     //= conformance LIM-14, LOG-16
     let limited = silent(Limits { max_subscribers: 2, ..Limits::default() });
