@@ -57,7 +57,7 @@ impl Writer {
             self.date = (day, date(day));
         }
         let (seconds, ms) = (record.time_ms / 1000 % SECONDS_A_DAY, record.time_ms % 1000);
-        let (number, name) = record.kind();
+        let (_, name) = record.kind();
         self.message.clear();
         // Writing to a string cannot fail.
         let _ = write!(
@@ -86,7 +86,6 @@ impl Writer {
             }
             None => self.refused(record),
         }
-        debug_assert!(number != 0 || record.shape().is_none());
         self.message.push(']');
     }
 
@@ -122,7 +121,8 @@ impl Writer {
 
 /// The date of a day since 1970, as RFC 3339 writes it.
 fn date(day: u64) -> String {
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let every = |year: u64, years: u64| year.is_multiple_of(years);
+    let leap = |year| every(year, 4) && (!every(year, 100) || every(year, 400));
     let (mut year, mut left) = (1970, day);
     loop {
         let days = if leap(year) { 366 } else { 365 };

@@ -23,6 +23,7 @@ const HOST6: u128 = 0x2001_0db8_0001 << 80 | 0x10;
 const TIME: u64 = 1_772_323_199_250;
 
 type Fields = BTreeMap<String, String>;
+type Said = Vec<(&'static str, &'static str)>;
 
 fn realm(kind: Kind) -> KindRealm {
     KindRealm::new(kind, 0)
@@ -68,7 +69,7 @@ fn record(event: Event) -> Record {
 }
 
 /// Every kind of event, with what a record of it says beside the time: in the words of the registry.
-fn everything() -> Vec<(Event, &'static str, Vec<(&'static str, &'static str)>)> {
+fn everything() -> Vec<(Event, &'static str, Said)> {
     use Kind::{Nat44, Nat64};
     let v4 = ("sourceIPv4Address", "10.0.0.10");
     let v6 = ("sourceIPv6Address", "2001:db8:1::10");
