@@ -27,14 +27,15 @@ impl ShmRing {
     /// Of the run directory.
     pub fn new() -> Result<Self, Error> {
         let message = |n: u32| {
-            Notice::Nat(Event::BindingCreated {
+            let event = Event::BindingCreated {
                 kind_realm: KindRealm::new(Kind::Nat64, 0),
                 protocol: Protocol::Udp,
                 inside: n.into(),
                 inside_port: n as u16,
                 external: n,
                 external_port: !n as u16,
-            })
+            };
+            Notice::Nat { time_ns: 0, event }
         };
         Ok(Self { notices: Notices::new()?, messages: (0..RING as u32).map(message).collect() })
     }

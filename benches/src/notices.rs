@@ -62,7 +62,7 @@ impl Notices {
 
 impl Events for Notices {
     fn event(&mut self, event: Event) {
-        if !self.worker.notices.push(&Notice::Nat(event)) {
+        if !self.worker.notices.push(&Notice::Nat { time_ns: 0, event }) {
             self.lost += 1;
         }
     }

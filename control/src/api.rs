@@ -4,7 +4,7 @@
 //! which streams packets until [`Response::TraceEnd`]. A connection may carry several requests, one after the other.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +154,44 @@ pub struct Status {
     pub events: BTreeMap<String, u64>,
     /// Notices of the dataplane that could not be read.
     pub bad_notices: u64,
+    /// The log and its collectors.
+    #[serde(default)]
+    pub logging: LoggingStatus,
+}
+
+/// The log.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LoggingStatus {
+    /// Collectors, in the order of the file: syslog, then IPFIX.
+    pub collectors: Vec<CollectorStatus>,
+    /// Limits that were reached and not logged, because they had been a moment ago.
+    pub limits_suppressed: u64,
+}
+
+/// A collector. Counts begin when it was last configured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CollectorStatus {
+    /// `syslog` or `ipfix`.
+    pub kind: String,
+    /// Where it is.
+    pub server: SocketAddr,
+    /// `udp` or `tcp`.
+    pub transport: String,
+    /// There is a socket to it. Over UDP that does not say that anyone listens.
+    pub connected: bool,
+    /// Records that wait in its queue.
+    pub waiting: u64,
+    /// Records that were sent.
+    pub records: u64,
+    /// Messages that were sent, those with templates included.
+    pub messages: u64,
+    /// Records that found the queue full.
+    pub lost_queue: u64,
+    /// Records of messages that could not be sent, or that the collector's host refused: of datagrams at least so many, because
+    /// refusals that come together are told once.
+    pub lost_send: u64,
+    /// What went wrong last.
+    pub error: Option<String>,
 }
 
 /// A TAP twin.

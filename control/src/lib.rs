@@ -7,4 +7,5 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+mod logging;
 pub mod system;

@@ -11,6 +11,7 @@
 //! | [`accounting`] | counters, and the law that every packet ends in one place |
 //! | [`service`] | a TCP and UDP peer that says what it saw |
 //! | [`traffic`] | connections and datagrams of a client |
+//! | [`collector`] | a collector of the log: syslog, IPFIX |
 //! | [`capture`] | what a host's interface carried |
 //! | [`vlan`] | a tagged cable, also for kernels without VLANs |
 //! | [`wait`] | deadlines instead of sleeps |
@@ -24,6 +25,7 @@
 pub mod accounting;
 pub mod capture;
 pub mod checks;
+pub mod collector;
 pub mod conformance;
 pub mod gateway;
 pub mod lab;

@@ -7,9 +7,11 @@ use clap::Args;
 use sluice_packet::reason::{DropReason, PuntReason};
 use sluice_shm::{Counter, CountersSnapshot, Observer};
 
+use super::logging::write_collectors;
 use super::output::{BOLD, DIM, Output, PLAIN, Table, grouped};
-use super::status::write_accounting;
+use super::status::{ask_daemon, write_accounting};
 use super::{CliError, Global};
+use crate::api::LoggingStatus;
 use crate::daemon::thread_name;
 
 #[derive(Args)]
@@ -33,7 +35,7 @@ impl Counters {
         let mut observer = global.observe()?;
         let mut before = self.read(&observer)?;
         if !self.watch {
-            return self.show(&before, &before, &observer, out);
+            return self.show(&before, &before, &observer, global, out);
         }
         loop {
             thread::sleep(Duration::from_secs(1));
@@ -45,7 +47,7 @@ impl Counters {
             if !out.json {
                 out.line(format!("{BOLD}in the last second{PLAIN}"))?;
             }
-            self.show(&since, &now, &observer, out)?;
+            self.show(&since, &now, &observer, global, out)?;
             out.line("")?;
             out.flush()?;
             before = now;
@@ -66,17 +68,28 @@ impl Counters {
         }
     }
 
+    /// The daemon's log, which is no thread's: its counts are totals, with `--watch` as well.
+    fn log(&self, global: &Global) -> Option<LoggingStatus> {
+        if self.worker.is_some() {
+            return None;
+        }
+        ask_daemon(&global.run()).map(|status| status.logging)
+    }
+
     /// `shown` may be a difference; the accounting is of everything so far.
     fn show(
         &self,
         shown: &CountersSnapshot,
         total: &CountersSnapshot,
         observer: &Observer,
+        global: &Global,
         out: &mut Output,
     ) -> Result<(), CliError> {
         let (arrived, ended) = total.balance();
         if out.json {
+            let log = self.log(global).map(|log| serde_json::json!(log));
             let value = serde_json::json!({
+                "log": log,
                 "thread": self.worker.map(|n| thread_name(n, observer.workers())),
                 "counters": shown,
                 "accounting": { "arrived": arrived, "ended": ended, "balanced": arrived == ended },
@@ -89,6 +102,10 @@ impl Counters {
         self.section("counter", general, out)?;
         self.section("drop", drops, out)?;
         self.section("punt", punts, out)?;
+        if let Some(log) = self.log(global).filter(|log| !log.collectors.is_empty()) {
+            write_collectors(&log, out)?;
+            out.line("")?;
+        }
         match self.worker {
             None => write_accounting(arrived, ended, out),
             Some(n) => {

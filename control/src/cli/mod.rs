@@ -11,6 +11,7 @@ mod counters;
 mod cycles;
 mod decode;
 mod line;
+mod logging;
 mod output;
 mod sessions;
 mod status;

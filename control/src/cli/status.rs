@@ -13,6 +13,7 @@ use sluice_shm::{
 
 use super::client::Client;
 use super::cycles::{load_percent, share};
+use super::logging::{write_collectors, write_losses};
 use super::output::{BOLD, DIM, GREEN, Output, PLAIN, RED, Table, YELLOW, grouped, scaled, span};
 use super::{CliError, Global};
 use crate::api::{self, Request, Response};
@@ -31,7 +32,15 @@ struct Report {
     load_percent: Vec<Option<f64>>,
     interfaces: Vec<InterfaceReport>,
     tables: Vec<TableReport>,
+    events: Option<EventsReport>,
     accounting: Option<Accounting>,
+}
+
+/// Events of the data plane that did not reach control.
+#[derive(Serialize)]
+struct EventsReport {
+    lost: u64,
+    suppressed: u64,
 }
 
 #[derive(Serialize)]
@@ -83,7 +92,7 @@ impl Status {
 }
 
 /// The daemon's part, if it answers soon.
-fn ask_daemon(run: &RunDir) -> Option<api::Status> {
+pub(super) fn ask_daemon(run: &RunDir) -> Option<api::Status> {
     let mut client = Client::connect(run).ok()?;
     client.set_patience(Duration::from_secs(2)).ok()?;
     match client.ask(Request::Status).ok()? {
@@ -102,6 +111,7 @@ fn collect(run: &RunDir, control: Option<api::Status>, observer: Option<&Observe
             load_percent: Vec::new(),
             interfaces: interfaces(snapshot.as_ref(), &[], &CountersSnapshot::default(), 1.0),
             tables: Vec::new(),
+            events: None,
             accounting: None,
         };
     };
@@ -119,6 +129,10 @@ fn collect(run: &RunDir, control: Option<api::Status>, observer: Option<&Observe
         load_percent,
         interfaces: interfaces(snapshot.as_ref(), &observer.ports(), &total, seconds),
         tables: tables(run, snapshot.as_ref(), &total),
+        events: Some(EventsReport {
+            lost: total.get(Counter::EventsLost),
+            suppressed: total.get(Counter::EventsSuppressed),
+        }),
         accounting: Some(Accounting { arrived, ended, balanced: arrived == ended }),
         dataplane: Some(info),
     }
@@ -206,6 +220,16 @@ fn write(report: &Report, out: &mut Output) -> Result<(), CliError> {
             table.row(vec![row.table.to_owned(), grouped(row.used), capacity, full]);
         }
         table.write(out)?;
+    }
+    let log = report.control.as_ref().map(|control| &control.logging);
+    if let Some(log) = log.filter(|log| !log.collectors.is_empty()) {
+        out.line("")?;
+        write_collectors(log, out)?;
+    }
+    let (lost, suppressed) = report.events.as_ref().map_or((0, 0), |events| (events.lost, events.suppressed));
+    if lost + suppressed > 0 {
+        out.line("")?;
+        write_losses((lost, suppressed), log, out)?;
     }
     if let Some(accounting) = &report.accounting {
         out.line("")?;

@@ -30,6 +30,7 @@ pub fn compile(config: &Config, generation: u64) -> Snapshot {
             limits: config.subscribers,
             fragments: config.fragments,
             timers: config.timers,
+            log: config.logging.spec(),
         },
         routes: connected(config).chain(configured(config)).collect(),
         icmp_errors_per_second: config.icmp_errors_per_second,

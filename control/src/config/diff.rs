@@ -10,6 +10,7 @@ use sluice_nat::{Filtering, Protocol};
 use sluice_shm::snapshot::MssClamp;
 
 use super::compile::compile;
+use super::logging::Transport;
 use super::model::{Config, Interface, Nat44, Nat64, Pool, Route, StaticBinding, Target};
 
 /// What happens to an item.
@@ -124,6 +125,7 @@ const SECTIONS: &[(&str, Items, bool)] = &[
     ("fragments", fragments, false),
     ("routes", |c| c.routes.iter().map(|r| route(c, r)).collect(), false),
     ("limits", general, false),
+    ("logging", logging, false),
 ];
 
 /// Fields of a section without keys.
@@ -342,6 +344,7 @@ fn subscribers(c: &Config) -> Vec<Item> {
         ("max-sessions", s.max_sessions.to_string()),
         ("max-port-blocks", s.max_port_blocks.to_string()),
         ("new-sessions-per-second", s.new_sessions_per_second.to_string()),
+        ("max-subscribers", s.max_subscribers.to_string()),
     ])]
 }
 
@@ -376,6 +379,46 @@ fn general(c: &Config) -> Vec<Item> {
         ("icmp-errors-per-second.ipv6", errors.ipv6.to_string()),
         ("sessions", c.sessions.to_string()),
     ])]
+}
+
+fn logging(c: &Config) -> Vec<Item> {
+    let l = &c.logging;
+    if !l.is_on() {
+        return Vec::new();
+    }
+    let limits = l.limit_events;
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
+    let mut items = vec![Item {
+        key: "what".to_owned(),
+        fields: vec![
+            ("events", list(&l.events())),
+            ("destinations", l.destinations.to_string()),
+            ("instance", or_none(l.instance.map(|n| n.to_string()))),
+            (
+                "limit-events",
+                format!("{{ interval: {}, per-second: {} }}", limits.interval, limits.per_second),
+            ),
+        ],
+    }];
+    items.extend(l.syslog.iter().map(|s| Item {
+        key: format!("syslog {}", s.server),
+        fields: vec![
+            ("source", or_none(s.source.map(|a| a.to_string()))),
+            ("hostname", or_none(s.hostname.clone())),
+            ("facility", s.facility.name().to_owned()),
+            ("enterprise", s.enterprise.to_string()),
+        ],
+    }));
+    items.extend(l.ipfix.iter().map(|i| {
+        let mut fields =
+            vec![("source", or_none(i.source.map(|a| a.to_string()))), ("domain", i.domain.to_string())];
+        if i.transport == Transport::Udp {
+            fields.push(("template-refresh", i.template_refresh.to_string()));
+            fields.push(("mtu", i.mtu.to_string()));
+        }
+        Item { key: format!("ipfix {} {}", i.transport.name(), i.server), fields }
+    }));
+    items
 }
 
 /// What the dataplane takes only while it builds its ports and workers.

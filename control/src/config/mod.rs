@@ -7,6 +7,7 @@ mod check;
 mod compile;
 mod device;
 pub mod diff;
+pub mod logging;
 pub mod model;
 mod node;
 pub mod problem;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 pub use compile::compile;
 pub use device::Device;
 pub use diff::Diff;
+pub use logging::Logging;
 pub use model::Config;
 pub use problem::{ConfigError, Problem};
 
@@ -125,6 +127,7 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
     let routes = fields.get("routes");
     let icmp_errors = fields.get("icmp-errors-per-second");
     let sessions = fields.get("sessions");
+    let logging = fields.get("logging");
     fields.get("bgp");
     if let Some(at) = fields.key_mark("bgp") {
         root.sink
@@ -148,6 +151,7 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
         fragments: sections::fragments(fragments),
         icmp_errors_per_second: sections::icmp_errors(icmp_errors),
         sessions: sections::sessions(sessions),
+        logging: logging::logging(logging),
         interfaces,
         pools,
         nat64,

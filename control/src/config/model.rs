@@ -10,6 +10,7 @@ use sluice_nat::{Filtering, FragmentSpec, Limits, Protocol, Timers};
 use sluice_shm::snapshot::{IcmpErrors, IdleMode, MssClamp};
 
 use super::device::Device;
+use super::logging::Logging;
 use super::problem::Located;
 
 /// A whole configuration file.
@@ -40,6 +41,8 @@ pub struct Config {
     pub icmp_errors_per_second: IcmpErrors,
     /// Capacity of the session table.
     pub sessions: u32,
+    /// What is logged, and to whom.
+    pub logging: Logging,
 }
 
 /// The workers.

@@ -197,6 +197,7 @@ pub(crate) fn subscribers(section: Option<Cursor<'_>>) -> Limits {
     let sessions = fields.get("max-sessions");
     let blocks = fields.get("max-port-blocks");
     let rate = fields.get("new-sessions-per-second");
+    let subscribers = fields.get("max-subscribers");
     fields.finish();
     Limits {
         ipv6_prefix_length: length
@@ -211,6 +212,10 @@ pub(crate) fn subscribers(section: Option<Cursor<'_>>) -> Limits {
         new_sessions_per_second: rate
             .and_then(|c| c.scalar("a count, 0 for no limit", |t| value::count(t, 0, 100_000_000)))
             .unwrap_or(default.new_sessions_per_second),
+        //= conformance LIM-14
+        max_subscribers: subscribers
+            .and_then(|c| c.scalar("a count, 0 for no limit", |t| value::count(t, 0, 1 << 28)))
+            .unwrap_or(default.max_subscribers),
     }
 }
 

@@ -469,3 +469,95 @@ proptest! {
         let _ = load("t.yaml", &text);
     }
 }
+
+const LOGGING: &str = "
+logging:
+  events: [blocks, sessions]
+  destinations: true
+  instance: 2
+  limit-events: { interval: 5m, per-second: 3 }
+  syslog: [{ server: '192.0.2.50', hostname: gw1, facility: local4, enterprise: 4711, source: 192.0.2.2 }]
+  ipfix:
+    - { server: '192.0.2.51:9995', domain: 7, template-refresh: 5m, mtu: 1500 }
+    - { server: '[2001:db8::51]:4739', transport: tcp }
+";
+
+#[test]
+fn a_log_has_collectors_and_says_what_it_has() {
+    use super::logging::{Facility, LimitEvents, Transport};
+    let config = good(&format!("{LAPTOP}{LOGGING}"));
+    let log = &config.logging;
+    assert_eq!(log.events(), ["blocks", "sessions"]);
+    assert_eq!((log.destinations, log.instance), (true, Some(2)));
+    assert_eq!(log.limit_events, LimitEvents { interval: 300, per_second: 3 });
+    let syslog = &log.syslog[0];
+    assert_eq!((syslog.server.to_string().as_str(), syslog.facility), ("192.0.2.50:514", Facility(20)));
+    assert_eq!((syslog.enterprise, syslog.hostname.as_deref()), (4711, Some("gw1")));
+    let [udp, tcp] = &log.ipfix[..] else { panic!("{log:?}") };
+    assert_eq!((udp.transport, udp.domain, udp.template_refresh, udp.mtu), (Transport::Udp, 7, 300, 1500));
+    assert_eq!((tcp.transport, tcp.domain, tcp.server.port()), (Transport::Tcp, 1, 4739));
+    let spec = compile(&config, 1).nat.log;
+    assert_eq!((spec.blocks, spec.bindings, spec.sessions), (true, false, true));
+}
+
+#[test]
+fn a_log_that_says_nothing_is_of_blocks_and_without_destinations() {
+    //= conformance LOG-04, LOG-22, LOG-23
+    let config = good(&format!("{LAPTOP}logging: {{ ipfix: [{{ server: '192.0.2.51' }}] }}\n"));
+    assert_eq!((config.logging.events(), config.logging.destinations), (vec!["blocks"], false));
+    assert_eq!((config.logging.ipfix[0].mtu, config.logging.ipfix[0].template_refresh), (512, 600));
+    let spec = compile(&config, 1).nat.log;
+    assert_eq!((spec.blocks, spec.bindings, spec.sessions), (true, false, false));
+    // Without collectors, sessions that nobody gets cost the engine nothing.
+    let nobody = good(&format!("{LAPTOP}logging: {{ events: sessions }}\n"));
+    assert!(!compile(&nobody, 1).nat.log.sessions);
+    assert!(
+        load("t.yaml", &format!("{LAPTOP}logging: {{ events: sessions }}\n")).unwrap().warnings.len() == 1
+    );
+}
+
+#[test]
+fn mistakes_in_a_log_are_named() {
+    //= conformance LOG-22
+    for (text, message) in [
+        ("events: [binding]", "did you mean `bindings`?"),
+        ("evnts: [blocks]", "unknown key `evnts`, did you mean `events`?"),
+        ("events: [bindings, sessions]", "without destinations"),
+        ("destinations: true", "destinations are logged with sessions"),
+        ("syslog: [{ facility: local0 }]", "the key `server` is missing"),
+        ("syslog: { server: 192.0.2.1 }", "a list of syslog collectors"),
+        ("syslog: [{ server: log.example.net }]", "an address and a port such as"),
+        ("syslog: [{ server: '0.0.0.0:514' }]", "the address and port of one host"),
+        ("syslog: [{ server: 192.0.2.1, facility: locl0 }]", "did you mean `local0`?"),
+        ("syslog: [{ server: 192.0.2.1, hostname: a b }]", "printable ASCII"),
+        ("syslog: [{ server: 192.0.2.1, source: '2001:db8::1' }]", "same family as the server"),
+        ("syslog: [{ server: 192.0.2.1 }, { server: '192.0.2.1:514' }]", "gets every record already"),
+        ("ipfix: [{ server: 192.0.2.1, transport: sctp }]", "one of `udp`, `tcp`"),
+        ("ipfix: [{ server: 192.0.2.1, transport: tcp, mtu: 1500 }]", "`mtu` is for UDP"),
+        ("ipfix: [{ server: 192.0.2.1, mtu: 100 }]", "a number from 256 to 9000"),
+        ("limit-events: { interval: 0 }", "at least 1 seconds"),
+    ] {
+        let found = load("t.yaml", &format!("{LAPTOP}logging: {{ {text} }}\n")).unwrap_err().render(false);
+        assert!(found.contains(message), "{text}: {found}");
+    }
+}
+
+#[test]
+fn a_change_of_the_log_is_shown_and_needs_no_rebuild() {
+    let (old, new) = (good(LAPTOP), good(&format!("{LAPTOP}{LOGGING}")));
+    let diff = Diff::between(Some(&old), &new);
+    assert!(diff.rebuild.is_empty());
+    let text = diff.render(false);
+    for line in [
+        "+ what: { events: [blocks, sessions], destinations: true, instance: 2, limit-events: { interval: 300, per-second: 3 } }",
+        "+ syslog 192.0.2.50:514: { source: 192.0.2.2, hostname: gw1, facility: local4, enterprise: 4711 }",
+        "+ ipfix tcp [2001:db8::51]:4739: { source: none, domain: 1 }",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    let other = good(&format!("{LAPTOP}{}", LOGGING.replace("gw1", "gw2")));
+    assert_eq!(
+        Diff::between(Some(&new), &other).render(false),
+        "logging:\n  ~ syslog 192.0.2.50:514.hostname: gw1 → gw2\n"
+    );
+}

@@ -1,6 +1,6 @@
 //! What a single scalar of the file may be.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sluice_nat::{Filtering, Protocol};
@@ -183,8 +183,21 @@ pub(crate) fn endpoint(text: &str) -> Parsed<(IpAddr, u16)> {
     })
 }
 
+/// Where a collector listens: an address, and a port unless it is the usual one. Names are not looked up: a box that cannot
+/// reach its resolver is the one whose log is wanted.
+pub(crate) fn server(text: &str, usual: u16) -> Parsed<SocketAddr> {
+    let (address, port) = match text.parse::<IpAddr>() {
+        Ok(address) => (address, usual),
+        Err(_) => endpoint(text)?,
+    };
+    if address.is_unspecified() || address.is_multicast() || port == 0 {
+        return Err(Expected::new("the address and port of one host"));
+    }
+    Ok(SocketAddr::new(address, port))
+}
+
 /// One of a few words, with the nearest named if it is none of them.
-fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Parsed<T> {
+pub(crate) fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Parsed<T> {
     words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
         let names = || words.iter().map(|(word, _)| *word);
         let expected = Expected::new(format!("one of {}", list(names())));

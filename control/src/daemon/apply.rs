@@ -148,6 +148,9 @@ impl Daemon {
             return Err(error.into());
         }
         let config = self.current.as_ref().map(|c| c.config.clone());
+        if let Some(config) = &config {
+            self.logging.follow(config);
+        }
         self.kernel.tidy(config.as_ref()).await;
         self.trouble = None;
         self.keep_source();

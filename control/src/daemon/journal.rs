@@ -1,7 +1,6 @@
 //! What the dataplane's notices add up to.
 //!
-//! Events are counted, not kept: logging collectors are a later issue, and an unbounded list would be the first thing that a
-//! scanning customer fills.
+//! Events are counted here; those that collectors want go on to [`crate::logging`].
 
 use std::collections::BTreeMap;
 
@@ -19,6 +18,12 @@ impl Journal {
             Event::BlockReleased { .. } => "block_released",
             Event::BindingCreated { .. } => "binding_created",
             Event::BindingDeleted { .. } => "binding_deleted",
+            Event::SessionCreated(_) => "session_created",
+            Event::SessionDeleted(_) => "session_deleted",
+            Event::AddressesExhausted { .. } => "addresses_exhausted",
+            Event::PortsExhausted { .. } => "ports_exhausted",
+            Event::QuotaExceeded { .. } => "quota_exceeded",
+            Event::FragmentsPending { .. } => "fragments_pending",
             Event::Refused { .. } => "refused",
         };
         self.count(kind);

@@ -28,6 +28,7 @@ pub use link::LinkError;
 
 use crate::api::{ApiError, Request, Response, Status};
 use crate::config::{self, ReadError};
+use crate::logging::{Clocks, Logging};
 use crate::system::NeighbourEvent;
 use apply::Current;
 use journal::Journal;
@@ -86,8 +87,10 @@ const LOOKS: Duration = Duration::from_millis(50);
 const CHORES: Duration = Duration::from_millis(500);
 /// How often routers are used if the kernel does not keep them by itself.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// Notices and trace records a thread and reading: more wait for the next, so that a flood does not stop the rest.
+/// Trace records a thread and reading: more wait for the next, so that a flood does not stop the rest.
 const BATCH: usize = 512;
+/// Notices a thread and reading: a whole ring, because what finds it full is lost to the log.
+const NOTICES: usize = 4096;
 /// The same neighbour is not asked for more often than this.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Neighbours that are remembered as asked for.
@@ -101,6 +104,7 @@ pub(crate) struct Daemon {
     kernel: Kernel,
     neighbours: Neighbours,
     journal: Journal,
+    logging: Logging,
     current: Option<Current>,
     last_generation: u64,
     /// The configuration waits for a dataplane.
@@ -171,6 +175,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     tell_manager(&[NotifyState::Stopping]);
     server.abort();
     daemon.end_all_traces("the daemon ends");
+    daemon.logging.end().await;
     let _ = std::fs::remove_file(&socket);
     daemon.end().await;
     tracing::info!("ended");
@@ -188,6 +193,7 @@ impl Daemon {
             kernel,
             neighbours: Neighbours::default(),
             journal: Journal::default(),
+            logging: Logging::new(),
             current: None,
             pending: false,
             unpushed: false,
@@ -310,15 +316,19 @@ impl Daemon {
         // Answers that nobody waits for any more: neighbours and the ends of traces.
         while side.replies.pop().is_some() {}
         for thread in 0..side.threads() {
-            side.notices(thread).pop_batch(BATCH, |notice| notices.push(notice));
+            side.notices(thread).pop_batch(NOTICES, |notice| notices.push(notice));
             side.traces(thread).pop_batch(BATCH, |record| records.push(record));
         }
         for record in &records {
             self.trace_record(record);
         }
+        let clocks = Clocks::read();
         for notice in notices {
             match notice {
-                Notice::Nat(event) => self.journal.nat(&event),
+                Notice::Nat { time_ns, event } => {
+                    self.journal.nat(&event);
+                    self.logging.event(&event, time_ns, clocks);
+                }
                 Notice::LinkChanged { port, up } => {
                     self.journal.count("link_changed");
                     tracing::warn!(port, up, "link changed");
@@ -397,6 +407,7 @@ impl Daemon {
             neighbours: self.neighbours.summary(),
             events: self.journal.counts(),
             bad_notices: self.link.side().map_or(0, rejected),
+            logging: self.logging.status(),
         }
     }
 }

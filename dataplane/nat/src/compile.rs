@@ -76,6 +76,7 @@ impl Shared {
             limits: spec.limits,
             timers: spec.timers,
             fragments: spec.fragments,
+            log: spec.log,
             subscriber_mask: u128::MAX << (128 - spec.limits.ipv6_prefix_length),
             prefixes,
             prefix_ids,

@@ -3,7 +3,7 @@
 use sluice_packet::{DropReason, Prefix64, is_global_v4, is_routable_unicast_v4};
 
 use crate::ranges::RangeSet;
-use crate::spec::{Filtering, FragmentSpec, Limits, Timers};
+use crate::spec::{Filtering, FragmentSpec, Limits, LogSpec, Timers};
 use crate::types::{Kind, KindRealm, Protocol};
 
 /// What is to be done with a packet from inside.
@@ -144,6 +144,7 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) timers: Timers,
     pub(crate) fragments: FragmentSpec,
+    pub(crate) log: LogSpec,
     /// Bits of an IPv6 address that make a subscriber.
     pub(crate) subscriber_mask: u128,
     /// Longest prefix first.

@@ -6,8 +6,10 @@ use crate::arena::prefetch;
 use crate::binding::{Binding, ExternalKey, InsideKey, STATIC};
 use crate::config::{Config, Rule};
 use crate::engine::Flow;
-use crate::event::Events;
+use crate::event::{Event, Events, SessionEnds};
 use crate::key::{InboundTuple, OutboundTuple};
+use crate::record::Fixed;
+use crate::reports::Refusal;
 use crate::spec::Filtering;
 use crate::tables::{Opening, Tables};
 use crate::tcp::Segment;
@@ -55,8 +57,15 @@ impl Tables {
         }
         let made = self.open_outbound(config, tuple, service, now, events);
         if let Err((reason, subscriber)) = made {
-            let subscriber = subscriber.filter(|&number| !self.subscribers.get(number).is_idle());
-            self.report(reason, (tuple.kind_realm, tuple.inside), subscriber, now, events);
+            let refusal = Refusal {
+                reason,
+                kind_realm: tuple.kind_realm,
+                inside: tuple.inside,
+                protocol: tuple.protocol,
+                pool: service.rule.pool,
+                subscriber: subscriber.filter(|&number| !self.subscribers.get(number).is_idle()),
+            };
+            self.report(config, &refusal, now, events);
         }
         if let Err((_, Some(subscriber))) = made {
             self.subscribers.drop_if_idle(subscriber);
@@ -79,10 +88,10 @@ impl Tables {
             Some(binding) => self.subscriber_of(binding),
             None => {
                 let prefix = config.subscriber(tuple.kind_realm, tuple.inside);
-                let rate = config.limits.new_sessions_per_second;
+                let limits = (config.limits.new_sessions_per_second, config.limits.max_subscribers);
                 //= conformance LIM-14
                 self.subscribers
-                    .find_or_add(tuple.kind_realm, prefix, rate, now)
+                    .find_or_add(tuple.kind_realm, prefix, limits, now)
                     .ok_or((DropReason::SubscriberTableFull, None))?
             }
         };
@@ -118,9 +127,10 @@ impl Tables {
         };
         match self.open(config, number, &opening, now) {
             Ok(fixed) => {
-                if !binding.is_made() {
+                if !binding.is_made() && self.log.bindings {
                     events.event(binding.ends.created());
                 }
+                self.session_made(&fixed, events);
                 Ok(Flow { session: SessionIndex(number), fixed })
             }
             Err(reason) => {
@@ -305,10 +315,17 @@ impl Tables {
             direction: Direction::Inbound,
             filtering,
         };
-        let made = self.open_inbound(config, &opening, now);
+        let made = self.open_inbound(config, &opening, now, events);
         if let Err(reason) = made {
-            let inside = (binding.ends.kind_realm, binding.ends.inside);
-            self.report(reason, inside, Some(subscriber), now, events);
+            let refusal = Refusal {
+                reason,
+                kind_realm: binding.ends.kind_realm,
+                inside: binding.ends.inside,
+                protocol: tuple.protocol,
+                pool: rule.pool,
+                subscriber: Some(subscriber),
+            };
+            self.report(config, &refusal, now, events);
         }
         made
     }
@@ -318,15 +335,26 @@ impl Tables {
         config: &Config,
         opening: &Opening<'_>,
         now: Tick,
+        events: &mut impl Events,
     ) -> Result<Flow, DropReason> {
         self.admit(config, opening.subscriber, Direction::Inbound, now)?;
         let number = self.take_record()?;
         match self.open(config, number, opening, now) {
-            Ok(fixed) => Ok(Flow { session: SessionIndex(number), fixed }),
+            Ok(fixed) => {
+                self.session_made(&fixed, events);
+                Ok(Flow { session: SessionIndex(number), fixed })
+            }
             Err(reason) => {
                 self.give_back_record(number);
                 Err(reason)
             }
+        }
+    }
+
+    //= conformance LOG-07, LOG-08
+    fn session_made(&self, fixed: &Fixed, events: &mut impl Events) {
+        if self.log.sessions {
+            events.event(Event::SessionCreated(SessionEnds::of(fixed)));
         }
     }
 

@@ -7,6 +7,7 @@
 //! | [`shared`], `toeplitz`, `ports` | what workers share: owners of extents and blocks, port bitmaps, the worker of a subscriber |
 //! | [`engine`] | what a worker calls; `tables` is the state behind it |
 //! | `create`, `mapping`, `statics`, `expire`, `ahead` | new sessions, bindings and their ports, the end of sessions, and the memory for them |
+//! | [`event`], `reports` | what the log is told; limits that are reached, not each time |
 //! | `index`, `records`, `wheel`, `slab`, `bindings` (of `binding`), `blocks`, `subscribers`, `permissions` | one table each |
 //! | [`fragments`] | datagrams of which fragments come one by one |
 //! | [`tcp`] | the TCP machine and the timers |
@@ -34,6 +35,7 @@ mod ports;
 mod ranges;
 pub mod record;
 mod records;
+mod reports;
 mod search;
 pub mod shared;
 mod slab;
@@ -49,12 +51,12 @@ mod wheel;
 pub use config::{Config, Outbound};
 pub use engine::{Engine, EngineStats, Flow};
 pub use error::ConfigError;
-pub use event::{Event, Events};
+pub use event::{Event, Events, Quota, SessionEnds};
 pub use fragments::{Arrival, Chain, DatagramKey, Fate, Fragments, Piece};
 pub use key::{InboundKey, InboundTuple, OutboundKey, OutboundTuple};
 pub use record::{Fixed, Hot, Outside, Route, Session, SessionView};
 pub use search::Search;
 pub use shared::{ExternalOwner, Geometry, Shared};
-pub use spec::{Filtering, FragmentSpec, Limits, PoolSpec, RuleSpec, Spec, StaticSpec, Timers};
+pub use spec::{Filtering, FragmentSpec, Limits, LogSpec, PoolSpec, RuleSpec, Spec, StaticSpec, Timers};
 pub use tcp::{TcpState, TimerClass};
 pub use types::{Direction, Kind, KindRealm, Protocol, SessionIndex, TICKS_PER_SECOND, Tick, WorkerId};

@@ -145,7 +145,7 @@ impl Tables {
     }
 
     /// The subscriber's blocks of a pool, as the current configuration sees it.
-    fn next_own(&self, config: &Config, pool: &Pool, mut block: u32) -> Option<u32> {
+    pub(crate) fn next_own(&self, config: &Config, pool: &Pool, mut block: u32) -> Option<u32> {
         while block != blocks::NONE {
             let at = self.blocks.get(block);
             let here = at.pool == pool.id
@@ -244,13 +244,15 @@ impl Tables {
         let owner = self.subscribers.get_mut(wanted.subscriber);
         owner.first_block = block;
         owner.blocks += 1;
-        events.event(Event::BlockAllocated {
-            kind_realm: subscriber.kind_realm,
-            subscriber: subscriber.prefix(),
-            external: address,
-            first: new.first,
-            last: new.last,
-        });
+        if self.log.blocks {
+            events.event(Event::BlockAllocated {
+                kind_realm: subscriber.kind_realm,
+                subscriber: subscriber.prefix(),
+                external: address,
+                first: new.first,
+                last: new.last,
+            });
+        }
         Ok(block)
     }
 
@@ -290,13 +292,15 @@ impl Tables {
             self.unlink(at.subscriber, block, at.next);
             let subscriber = *self.subscribers.get(at.subscriber);
             self.blocks.release(&self.shared, block);
-            events.event(Event::BlockReleased {
-                kind_realm: subscriber.kind_realm,
-                subscriber: subscriber.prefix(),
-                external: at.address,
-                first: at.first,
-                last: at.last,
-            });
+            if self.log.blocks {
+                events.event(Event::BlockReleased {
+                    kind_realm: subscriber.kind_realm,
+                    subscriber: subscriber.prefix(),
+                    external: at.address,
+                    first: at.first,
+                    last: at.last,
+                });
+            }
             self.subscribers.drop_if_idle(at.subscriber);
         }
     }

@@ -80,6 +80,8 @@ pub struct Shared {
     claimed: Box<[AtomicU32]>,
     /// Owner of each unit, [`UNITS`] a slot.
     owners: Box<[AtomicU8]>,
+    /// Subscribers of all workers.
+    pub(crate) subscribers: AtomicU32,
     pub(crate) ports: PortTable,
 }
 
@@ -105,6 +107,7 @@ impl Shared {
             identities: zeroed(addresses),
             claimed: zeroed(addresses),
             owners: zeroed(addresses * UNITS),
+            subscribers: AtomicU32::new(0),
             ports: PortTable::new(addresses),
         })
     }

@@ -23,6 +23,26 @@ pub struct Spec {
     pub timers: Timers,
     /// What becomes of fragments, and what is made one.
     pub fragments: FragmentSpec,
+    /// What is reported for the log.
+    pub log: LogSpec,
+}
+
+/// What the engine reports of what it makes and ends. Limits that are reached are reported always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct LogSpec {
+    /// Port blocks.
+    pub blocks: bool,
+    /// Dynamic bindings.
+    pub bindings: bool,
+    /// Sessions. Two events for each: off unless asked for (LOG-23).
+    pub sessions: bool,
+}
+
+impl Default for LogSpec {
+    fn default() -> Self {
+        Self { blocks: true, bindings: true, sessions: false }
+    }
 }
 
 /// A pool of external IPv4 addresses. Addresses of different pools do not overlap.
@@ -113,11 +133,19 @@ pub struct Limits {
     pub max_port_blocks: u16,
     /// New sessions a second, with a burst of the same number (LIM-03). 0: no limit.
     pub new_sessions_per_second: u32,
+    /// Subscribers that the gateway serves at a time, all workers together (LIM-14). 0: as many as there is room for.
+    pub max_subscribers: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { ipv6_prefix_length: 64, max_sessions: 4096, max_port_blocks: 8, new_sessions_per_second: 500 }
+        Self {
+            ipv6_prefix_length: 64,
+            max_sessions: 4096,
+            max_port_blocks: 8,
+            new_sessions_per_second: 500,
+            max_subscribers: 0,
+        }
     }
 }
 

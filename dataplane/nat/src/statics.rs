@@ -34,6 +34,7 @@ impl Tables {
         }
         self.lifetimes = lifetimes;
         self.udp_inbound_refresh = config.timers.udp_inbound_refresh;
+        self.log = config.log;
         (self.sweep, self.swept) = (0, self.now);
     }
 
@@ -51,8 +52,9 @@ impl Tables {
             self.bindings.retire(dynamic);
         }
         let prefix = config.subscriber(made.kind_realm, made.inside);
-        let rate = config.limits.new_sessions_per_second;
-        let Some(subscriber) = self.subscribers.find_or_add(made.kind_realm, prefix, rate, self.now) else {
+        // What the operator binds is served beyond the limit of subscribers.
+        let limits = (config.limits.new_sessions_per_second, 0);
+        let Some(subscriber) = self.subscribers.find_or_add(made.kind_realm, prefix, limits, self.now) else {
             self.statics_failed += 1;
             return;
         };

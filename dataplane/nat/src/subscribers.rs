@@ -1,9 +1,13 @@
 //! Subscribers of one worker: their blocks, sessions and rates.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::arena::Touch;
 use crate::blocks;
 use crate::hash::HashSeed;
-use crate::index::Index;
+use crate::index::{Index, Place};
+use crate::shared::Shared;
 use crate::slab::Slab;
 use crate::types::{Direction, KindRealm, TICKS_PER_SECOND, Tick};
 
@@ -75,6 +79,7 @@ pub(crate) struct Subscribers {
     slab: Slab<Subscriber>,
     index: Index,
     seed: HashSeed,
+    shared: Arc<Shared>,
 }
 
 fn split(prefix: u128) -> [u64; 2] {
@@ -82,11 +87,12 @@ fn split(prefix: u128) -> [u64; 2] {
 }
 
 impl Subscribers {
-    pub(crate) fn new(capacity: u32, seed: HashSeed) -> Self {
+    pub(crate) fn new(capacity: u32, seed: HashSeed, shared: Arc<Shared>) -> Self {
         Self {
             slab: Slab::new(capacity, Touch::WhenUsed),
             index: Index::dense(capacity, Touch::AtStart),
             seed,
+            shared,
         }
     }
 
@@ -132,12 +138,13 @@ impl Subscribers {
         self.seed.of_four(high, low, kind_realm.0.into(), 0)
     }
 
-    /// The subscriber with a prefix; a new one if there is none. `None`: the table is full (LIM-14).
+    /// The subscriber with a prefix; a new one if there is none, with its rate, unless there are as many as there may be (0: as
+    /// the table has room for). `None`: there are (LIM-14).
     pub(crate) fn find_or_add(
         &mut self,
         kind_realm: KindRealm,
         prefix: u128,
-        rate: u32,
+        (rate, most): (u32, u32),
         now: Tick,
     ) -> Option<u32> {
         let prefix = split(prefix);
@@ -150,6 +157,23 @@ impl Subscribers {
         if let Some(found) = self.index.find(place, is) {
             return Some(found);
         }
+        // Two workers at once may count each other's last one: then both are refused, which is as good as one.
+        let others = self.shared.subscribers.fetch_add(1, Relaxed);
+        let added =
+            if most > 0 && others >= most { None } else { self.add(kind_realm, prefix, (rate, place), now) };
+        if added.is_none() {
+            self.shared.subscribers.fetch_sub(1, Relaxed);
+        }
+        added
+    }
+
+    fn add(
+        &mut self,
+        kind_realm: KindRealm,
+        prefix: [u64; 2],
+        (rate, place): (u32, Place),
+        now: Tick,
+    ) -> Option<u32> {
         let tokens = rate.saturating_mul(TICKS_PER_SECOND);
         let number = self.slab.insert(Subscriber {
             prefix,
@@ -176,6 +200,7 @@ impl Subscribers {
             let place = self.index.place(self.hash(subscriber.kind_realm, subscriber.prefix));
             self.index.remove(place, number);
             self.slab.remove(number);
+            self.shared.subscribers.fetch_sub(1, Relaxed);
         }
     }
 }

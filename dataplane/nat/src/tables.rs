@@ -10,18 +10,19 @@ use crate::binding::Binding;
 use crate::bindings::Bindings;
 use crate::blocks::Blocks;
 use crate::config::Config;
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, SessionEnds};
 use crate::hash::{HashSeed, Rng};
 use crate::index::Index;
 use crate::key::{InboundTuple, OutboundTuple};
 use crate::permissions::Permissions;
 use crate::record::{Fixed, Hot, Route, Session};
 use crate::records::Records;
+use crate::reports::Reports;
 use crate::shared::Shared;
-use crate::spec::Filtering;
+use crate::spec::{Filtering, LogSpec};
 use crate::subscribers::Subscribers;
 use crate::tcp::{self, Lifetimes, Segment, TimerClass};
-use crate::types::{Direction, Kind, KindRealm, Protocol, TICKS_PER_SECOND, Tick, WorkerId};
+use crate::types::{Direction, Kind, Protocol, Tick, WorkerId};
 use crate::wheel::Wheel;
 
 /// The session has an entry in the table of permissions.
@@ -66,8 +67,8 @@ pub(crate) struct Tables {
     pub(crate) swept: Tick,
     /// Events of calls that take no [`Events`], handed over by the next that does.
     pub(crate) pending: Vec<Event>,
-    /// Last report of a refusal without subscriber.
-    pub(crate) refused: Option<Tick>,
+    pub(crate) log: LogSpec,
+    pub(crate) reports: Reports,
     /// The latest time seen.
     pub(crate) now: Tick,
 }
@@ -110,7 +111,7 @@ impl Tables {
             records: Records::new(&shared, worker),
             bindings: Bindings::new(sessions, room, seed),
             permissions: Permissions::new(entries, seed),
-            subscribers: Subscribers::new(room.min(MAX_SUBSCRIBERS), seed),
+            subscribers: Subscribers::new(room.min(MAX_SUBSCRIBERS), seed, Arc::clone(&shared)),
             blocks: Blocks::new(blocks),
             rng: Rng::new(shared.geometry().seed, worker.0),
             picks: Picks::new(),
@@ -122,7 +123,8 @@ impl Tables {
             patrol: None,
             swept: Tick(0),
             pending: Vec::with_capacity(PENDING),
-            refused: None,
+            log: config.log,
+            reports: Reports::default(),
             now: Tick(0),
             shared,
         }
@@ -323,11 +325,17 @@ impl Tables {
         let binding = self.bindings.closed(number);
         record.delete();
         self.live -= 1;
+        //= conformance LOG-07, LOG-08
+        if self.log.sessions {
+            events.event(Event::SessionDeleted(SessionEnds::of(&fixed)));
+        }
         let subscriber = self.subscriber_of(&binding);
         self.subscribers.get_mut(subscriber).sessions -= 1;
         if binding.is_over() && !binding.is_static() {
             self.give_port_back(&binding, now, true);
-            events.event(binding.ends.deleted());
+            if self.log.bindings {
+                events.event(binding.ends.deleted());
+            }
         }
         self.subscribers.drop_if_idle(subscriber);
     }
@@ -343,30 +351,6 @@ impl Tables {
     /// Whether there is room to keep the events of one deletion.
     pub(crate) fn can_defer(&self) -> bool {
         self.pending.len() + 4 <= PENDING
-    }
-
-    /// Reports a refusal, at most one a subscriber and second; those without subscriber share a limit.
-    pub(crate) fn report(
-        &mut self,
-        reason: DropReason,
-        (kind_realm, inside): (KindRealm, u128),
-        subscriber: Option<u32>,
-        now: Tick,
-        events: &mut impl Events,
-    ) {
-        let may = match subscriber {
-            Some(number) => self.subscribers.get_mut(number).may_report(now),
-            None => {
-                let may = self.refused.is_none_or(|last| now.since(last) >= TICKS_PER_SECOND);
-                if may {
-                    self.refused = Some(now);
-                }
-                may
-            }
-        };
-        if may {
-            events.event(Event::Refused { reason, kind_realm, inside });
-        }
     }
 }
 

@@ -111,6 +111,8 @@ counters! {
     IcmpErrorsSuppressed = "icmp_errors_suppressed" counter,
     /// Notices that found no room in the ring to control.
     EventsLost = "events_lost" counter,
+    /// Refusals and limits that were not reported to control, because their like had just been (LOG-25).
+    EventsSuppressed = "events_suppressed" counter,
     /// Trace records that found no room in the ring to control.
     TracesLost = "traces_lost" counter,
     /// Rounds of the poll loop.

@@ -10,19 +10,25 @@ use super::Sight;
 pub(super) struct Sink<'a> {
     sight: &'a mut Sight,
     probes: &'a mut Vec<Fixed>,
+    /// When, for the log.
+    time_ns: u64,
 }
 
 impl<'a> Sink<'a> {
-    pub(super) fn new(sight: &'a mut Sight, probes: &'a mut Vec<Fixed>) -> Self {
-        Self { sight, probes }
+    pub(super) fn new(sight: &'a mut Sight, probes: &'a mut Vec<Fixed>, time_ns: u64) -> Self {
+        Self { sight, probes, time_ns }
     }
 }
 
 impl Events for Sink<'_> {
     fn event(&mut self, event: Event) {
-        if !self.sight.notices.push(&Notice::Nat(event)) {
+        if !self.sight.notices.push(&Notice::Nat { time_ns: self.time_ns, event }) {
             self.sight.counters.add(Counter::EventsLost, 1);
         }
+    }
+
+    fn suppressed(&mut self) {
+        self.sight.counters.add(Counter::EventsSuppressed, 1);
     }
 
     fn probe(&mut self, session: &Fixed) {

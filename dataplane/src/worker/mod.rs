@@ -486,7 +486,7 @@ impl Worker {
         let mut probes = std::mem::take(&mut self.scratch.probes);
         for (index, record) in records.iter().enumerate().take(to).skip(from) {
             if record.is_live() && record.fixed().owner == self.id.0 {
-                let mut sink = events::Sink::new(&mut self.sight, &mut probes);
+                let mut sink = events::Sink::new(&mut self.sight, &mut probes, self.began_ns);
                 self.engine.delete(SessionIndex(index as u32), self.now, &mut sink);
             }
         }
@@ -497,7 +497,7 @@ impl Worker {
     /// Expires a bounded number of sessions and sends the probes that fell due.
     fn expire(&mut self) {
         let mut probes = std::mem::take(&mut self.scratch.probes);
-        let mut sink = events::Sink::new(&mut self.sight, &mut probes);
+        let mut sink = events::Sink::new(&mut self.sight, &mut probes, self.began_ns);
         let used = self.engine.expire(self.now, EXPIRE_BUDGET, &mut sink);
         (self.kept, self.upkeep_due) = (self.now, used == EXPIRE_BUDGET);
         for fixed in probes.drain(..) {

@@ -129,7 +129,8 @@ impl Worker {
         self.misses_left -= 1;
         let before = self.engine.stats().sessions;
         let mut probes = std::mem::take(&mut self.scratch.probes);
-        let made = make(&mut self.engine, self.now, &mut Sink::new(&mut self.sight, &mut probes));
+        let made =
+            make(&mut self.engine, self.now, &mut Sink::new(&mut self.sight, &mut probes, self.began_ns));
         self.scratch.probes = probes;
         let flow = made?;
         self.begin(packet, &flow, before);

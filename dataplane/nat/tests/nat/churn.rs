@@ -23,6 +23,7 @@ impl Dice {
 fn random_spec(dice: &mut Dice) -> Spec {
     use Filtering::{AddressAndPortDependent, AddressDependent, EndpointIndependent};
     let mut made = spec();
+    made.log.sessions = true;
     let sizes = [64, 128, 256];
     let filters = [EndpointIndependent, AddressDependent, AddressAndPortDependent];
     made.pools[0] = PoolSpec {
@@ -212,6 +213,12 @@ fn churn(seed: u64, workers: u8) {
     // The log tells the same: what was made was taken back, once.
     let mut blocks = HashSet::new();
     let mut bindings = HashSet::new();
+    // Two that differ in their prefix alone look the same in the log.
+    let mut sessions = HashMap::new();
+    let key = |session: &SessionEnds| {
+        let SessionEnds { protocol, external, external_port, remote, remote_port, .. } = *session;
+        (protocol, (external, external_port), (remote, remote_port), (session.inside, session.inside_port))
+    };
     for event in &events.0 {
         match *event {
             Event::BlockAllocated { external, first, last, .. } => {
@@ -226,10 +233,21 @@ fn churn(seed: u64, workers: u8) {
             Event::BindingDeleted { protocol, external, external_port, .. } => {
                 assert!(bindings.remove(&(protocol, external, external_port)));
             }
-            Event::Refused { .. } => {}
+            Event::SessionCreated(session) => *sessions.entry(key(&session)).or_insert(0) += 1,
+            Event::SessionDeleted(session) => *sessions.entry(key(&session)).or_insert(0) -= 1,
+            Event::AddressesExhausted { .. }
+            | Event::PortsExhausted { .. }
+            | Event::QuotaExceeded { .. }
+            | Event::FragmentsPending { .. }
+            | Event::Refused { .. } => {}
         }
     }
-    assert!(blocks.is_empty() && bindings.is_empty() && events.0.len() > 1000);
+    assert!(
+        blocks.is_empty()
+            && bindings.is_empty()
+            && sessions.values().all(|left| *left == 0)
+            && events.0.len() > 1000
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod churn;
 mod common;
 mod config;
+mod events;
 mod limits;
 mod mapping;
 mod ports;

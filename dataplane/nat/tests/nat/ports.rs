@@ -124,7 +124,7 @@ fn the_port_of_a_deleted_mapping_rests() {
 
 #[test]
 fn blocks_are_reported_and_a_subscriber_gets_no_more_than_its_limit() {
-    //= conformance PORT-15, LIM-01, LIM-08, LOG-12
+    //= conformance PORT-15, LIM-01, LIM-08, LOG-12, LOG-15
     let mut limited = small();
     limited.limits.max_port_blocks = 2;
     let mut bench = Bench::new(&limited);
@@ -147,8 +147,9 @@ fn blocks_are_reported_and_a_subscriber_gets_no_more_than_its_limit() {
     assert_eq!(bench.out(out64(Udp, H, 200, S, 53), 0), Err(DropReason::SubscriberPorts));
     assert_eq!(
         bench.heard(),
-        [Event::Refused {
-            reason: DropReason::SubscriberPorts,
+        [Event::QuotaExceeded {
+            quota: Quota::PerUser,
+            limit: 128,
             kind_realm: KindRealm::new(Kind::Nat64, 0),
             inside: H
         }]

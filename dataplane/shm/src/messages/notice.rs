@@ -1,6 +1,6 @@
 //! Notices: what the threads of the dataplane tell control unasked. One that finds no room is lost and counted.
 
-use sluice_nat::{Event, KindRealm, Protocol};
+use sluice_nat::{Event, KindRealm, Protocol, Quota, SessionEnds};
 use sluice_packet::reason::DropReason;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -17,7 +17,12 @@ pub enum Notice {
         address: Address,
     },
     /// The translation engine reports.
-    Nat(Event),
+    Nat {
+        /// When, in nanoseconds of `CLOCK_BOOTTIME`: the beginning of the loop in which it happened.
+        time_ns: u64,
+        /// What.
+        event: Event,
+    },
     /// The link of a port went up or down.
     LinkChanged {
         /// Port, by position.
@@ -44,7 +49,12 @@ pub struct NoticeWire {
     protocol: u8,
     reason: u8,
     up: u8,
-    spare: [u8; 31],
+    quota: u8,
+    remote_port: u16,
+    remote: u32,
+    time_ns: u64,
+    limit: u32,
+    spare: [u8; 12],
 }
 
 const _: () = assert!(size_of::<NoticeWire>() == 64);
@@ -57,6 +67,12 @@ const BLOCK_RELEASED: u16 = 17;
 const BINDING_CREATED: u16 = 18;
 const BINDING_DELETED: u16 = 19;
 const REFUSED: u16 = 20;
+const SESSION_CREATED: u16 = 21;
+const SESSION_DELETED: u16 = 22;
+const ADDRESSES_EXHAUSTED: u16 = 23;
+const PORTS_EXHAUSTED: u16 = 24;
+const QUOTA_EXCEEDED: u16 = 25;
+const FRAGMENTS_PENDING: u16 = 26;
 
 impl NoticeWire {
     fn put(&mut self, event: &Event) -> u16 {
@@ -82,6 +98,36 @@ impl NoticeWire {
                 self.kind_realm = kind_realm.0;
                 self.address = split(inside);
                 REFUSED
+            }
+            Event::SessionCreated(session) => {
+                self.put_session(&session);
+                SESSION_CREATED
+            }
+            Event::SessionDeleted(session) => {
+                self.put_session(&session);
+                SESSION_DELETED
+            }
+            Event::AddressesExhausted { pool } => {
+                self.number = pool;
+                ADDRESSES_EXHAUSTED
+            }
+            Event::PortsExhausted { protocol, external } => {
+                self.protocol = protocol as u8;
+                self.external = external;
+                PORTS_EXHAUSTED
+            }
+            Event::QuotaExceeded { quota, limit, kind_realm, inside } => {
+                self.quota = quota as u8;
+                self.limit = limit;
+                self.kind_realm = kind_realm.0;
+                self.address = split(inside);
+                QUOTA_EXCEEDED
+            }
+            Event::FragmentsPending { limit, ipv6, source } => {
+                self.limit = limit;
+                self.family = ipv6.into();
+                self.address = split(source);
+                FRAGMENTS_PENDING
             }
         }
     }
@@ -109,6 +155,26 @@ impl NoticeWire {
         self.first = external.1;
     }
 
+    fn put_session(&mut self, session: &SessionEnds) {
+        let SessionEnds { kind_realm, protocol, inside, inside_port, external, external_port, .. } = *session;
+        self.put_binding(kind_realm, protocol, (inside, inside_port), (external, external_port));
+        self.remote = session.remote;
+        self.remote_port = session.remote_port;
+    }
+
+    fn session(&self) -> Result<SessionEnds, MessageError> {
+        Ok(SessionEnds {
+            kind_realm: self.kind_realm()?,
+            protocol: self.protocol()?,
+            inside: join(self.address),
+            inside_port: self.number,
+            external: self.external,
+            external_port: self.first,
+            remote: self.remote,
+            remote_port: self.remote_port,
+        })
+    }
+
     fn kind_realm(&self) -> Result<KindRealm, MessageError> {
         let kind_realm = KindRealm(self.kind_realm);
         match kind_realm.kind() {
@@ -127,6 +193,17 @@ impl NoticeWire {
     }
 
     fn event(&self) -> Result<Event, MessageError> {
+        match self.kind {
+            ADDRESSES_EXHAUSTED => return Ok(Event::AddressesExhausted { pool: self.number }),
+            PORTS_EXHAUSTED => {
+                return Ok(Event::PortsExhausted { protocol: self.protocol()?, external: self.external });
+            }
+            FRAGMENTS_PENDING => {
+                let Address { ipv6, value: source } = Address::from_wire(self.family, self.address)?;
+                return Ok(Event::FragmentsPending { limit: self.limit, ipv6, source });
+            }
+            _ => {}
+        }
         let kind_realm = self.kind_realm()?;
         let inside = join(self.address);
         let (external, first, last) = (self.external, self.first, self.last);
@@ -157,6 +234,13 @@ impl NoticeWire {
                 let reason = DropReason::from_index(self.reason.into()).ok_or(unknown)?;
                 Event::Refused { reason, kind_realm, inside }
             }
+            SESSION_CREATED => Event::SessionCreated(self.session()?),
+            SESSION_DELETED => Event::SessionDeleted(self.session()?),
+            QUOTA_EXCEEDED => {
+                let unknown = MessageError::Field { field: "quota", value: self.quota.into(), most: 4 };
+                let quota = Quota::from_number(self.quota).ok_or(unknown)?;
+                Event::QuotaExceeded { quota, limit: self.limit, kind_realm, inside }
+            }
             kind => return Err(MessageError::Kind(kind)),
         })
     }
@@ -179,7 +263,10 @@ impl Message for Notice {
                 wire.up = u8::from(*up);
                 LINK_CHANGED
             }
-            Self::Nat(event) => wire.put(event),
+            Self::Nat { time_ns, event } => {
+                wire.time_ns = *time_ns;
+                wire.put(event)
+            }
         };
         wire
     }
@@ -194,7 +281,9 @@ impl Message for Notice {
                 Err(MessageError::Field { field: "up", value: wire.up.into(), most: 1 })
             }
             LINK_CHANGED => Ok(Self::LinkChanged { port: wire.number, up: wire.up == 1 }),
-            BLOCK_ALLOCATED..=REFUSED => wire.event().map(Self::Nat),
+            BLOCK_ALLOCATED..=FRAGMENTS_PENDING => {
+                wire.event().map(|event| Self::Nat { time_ns: wire.time_ns, event })
+            }
             kind => Err(MessageError::Kind(kind)),
         }
     }

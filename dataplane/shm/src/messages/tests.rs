@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use sluice_nat::{Event, Kind, KindRealm, Protocol};
+use sluice_nat::{Event, Kind, KindRealm, Protocol, Quota, SessionEnds};
 use sluice_packet::reason::{DropReason, PuntReason};
 use zerocopy::FromZeros;
 
@@ -54,49 +54,68 @@ fn request() -> impl Strategy<Value = Request> {
     (any::<u32>(), command).prop_map(|(sequence, command)| Request { sequence, command })
 }
 
-fn notice() -> impl Strategy<Value = Notice> {
+fn event() -> impl Strategy<Value = Event> {
     let block = (kind_realm(), any::<u128>(), any::<u32>(), any::<u16>(), any::<u16>(), any::<bool>())
-        .prop_map(|(kind_realm, subscriber, external, first, last, allocated)| {
-            Notice::Nat(if allocated {
-                Event::BlockAllocated { kind_realm, subscriber, external, first, last }
-            } else {
-                Event::BlockReleased { kind_realm, subscriber, external, first, last }
-            })
+        .prop_map(|(kind_realm, subscriber, external, first, last, allocated)| match allocated {
+            true => Event::BlockAllocated { kind_realm, subscriber, external, first, last },
+            false => Event::BlockReleased { kind_realm, subscriber, external, first, last },
         });
-    let protocol = prop::sample::select(Protocol::ALL.to_vec());
-    let binding =
-        ((kind_realm(), protocol, any::<bool>()), (any::<u128>(), any::<u16>(), any::<u32>(), any::<u16>()))
-            .prop_map(|((kind_realm, protocol, created), (inside, inside_port, external, external_port))| {
-                Notice::Nat(if created {
-                    Event::BindingCreated {
-                        kind_realm,
-                        protocol,
-                        inside,
-                        inside_port,
-                        external,
-                        external_port,
-                    }
-                } else {
-                    Event::BindingDeleted {
-                        kind_realm,
-                        protocol,
-                        inside,
-                        inside_port,
-                        external,
-                        external_port,
-                    }
-                })
+    let protocol = || prop::sample::select(Protocol::ALL.to_vec());
+    let ends =
+        ((kind_realm(), protocol()), (any::<u128>(), any::<u16>(), any::<u32>(), any::<u16>()), any::<u32>())
+            .prop_map(|((kind_realm, protocol), (inside, inside_port, external, external_port), remote)| {
+                let remote_port = (remote >> 3) as u16;
+                SessionEnds {
+                    kind_realm,
+                    protocol,
+                    inside,
+                    inside_port,
+                    external,
+                    external_port,
+                    remote,
+                    remote_port,
+                }
             });
+    let of_session = (ends, 0..4).prop_map(|(session, which)| {
+        let SessionEnds { kind_realm, protocol, inside, inside_port, external, external_port, .. } = session;
+        match which {
+            0 => Event::SessionCreated(session),
+            1 => Event::SessionDeleted(session),
+            2 => Event::BindingCreated { kind_realm, protocol, inside, inside_port, external, external_port },
+            _ => Event::BindingDeleted { kind_realm, protocol, inside, inside_port, external, external_port },
+        }
+    });
     let reason = prop::sample::select(DropReason::ALL.to_vec());
+    let quota =
+        prop::sample::select(vec![Quota::Sessions, Quota::Bindings, Quota::PerUser, Quota::Subscribers]);
+    prop_oneof![
+        block,
+        of_session,
+        any::<u16>().prop_map(|pool| Event::AddressesExhausted { pool }),
+        (protocol(), any::<u32>())
+            .prop_map(|(protocol, external)| Event::PortsExhausted { protocol, external }),
+        (quota, any::<u32>(), kind_realm(), any::<u128>()).prop_map(|(quota, limit, kind_realm, inside)| {
+            Event::QuotaExceeded { quota, limit, kind_realm, inside }
+        }),
+        (any::<u32>(), address()).prop_map(|(limit, address)| Event::FragmentsPending {
+            limit,
+            ipv6: address.ipv6,
+            source: address.value,
+        }),
+        (reason, kind_realm(), any::<u128>()).prop_map(|(reason, kind_realm, inside)| Event::Refused {
+            reason,
+            kind_realm,
+            inside
+        }),
+    ]
+}
+
+fn notice() -> impl Strategy<Value = Notice> {
     prop_oneof![
         (any::<u16>(), address())
             .prop_map(|(interface, address)| Notice::NeighbourWanted { interface, address }),
         (any::<u16>(), any::<bool>()).prop_map(|(port, up)| Notice::LinkChanged { port, up }),
-        block,
-        binding,
-        (reason, kind_realm(), any::<u128>()).prop_map(|(reason, kind_realm, inside)| {
-            Notice::Nat(Event::Refused { reason, kind_realm, inside })
-        }),
+        (any::<u64>(), event()).prop_map(|(time_ns, event)| Notice::Nat { time_ns, event }),
     ]
 }
 
@@ -183,11 +202,9 @@ fn unknown_kinds_and_values_are_refused_by_name() {
     );
     assert!(matches!(Address::from_wire(0, [1, 0]), Err(MessageError::Field { field: "address", .. })));
 
-    let refused = Notice::Nat(Event::Refused {
-        reason: DropReason::NoRoute,
-        kind_realm: KindRealm::new(Kind::Nat44, 0),
-        inside: 1,
-    });
+    let event =
+        Event::Refused { reason: DropReason::NoRoute, kind_realm: KindRealm::new(Kind::Nat44, 0), inside: 1 };
+    let refused = Notice::Nat { time_ns: 7, event };
     let wire = refused.to_wire();
     let count = (0..size_of_val(&wire))
         .filter(|&offset| {
