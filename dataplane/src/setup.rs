@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use sluice_nat::{Config, RuleSpec};
-use sluice_shm::snapshot::{InterfaceSpec, MssClamp, Snapshot};
+use sluice_shm::snapshot::{InterfaceSpec, MssClamp, Snapshot, Unsolicited};
 
 use crate::router::Routes;
 use crate::worker::Policy;
@@ -68,6 +68,8 @@ pub struct Setup {
     pub routes: Routes,
     /// ICMP errors a second and worker (ICMP-103).
     pub icmp_errors_per_second: u32,
+    /// What becomes of packets from outside that nobody inside asked for.
+    pub unsolicited: Unsolicited,
     /// What workers do without packets.
     pub idle: Policy,
     /// Any IPv4 address of the box, for errors from an interface without one.
@@ -108,6 +110,7 @@ impl Setup {
             ports,
             routes,
             icmp_errors_per_second: snapshot.icmp_errors_per_second,
+            unsolicited: snapshot.unsolicited,
             idle: Policy::of(snapshot),
             local4,
         }

@@ -31,6 +31,7 @@ pub fn compile(config: &Config, generation: u64) -> Snapshot {
         },
         routes: connected(config).chain(configured(config)).collect(),
         icmp_errors_per_second: config.icmp_errors_per_second,
+        unsolicited: config.unsolicited,
         sessions: config.sessions.next_multiple_of(EXTENT),
     }
 }

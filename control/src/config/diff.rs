@@ -121,6 +121,7 @@ const SECTIONS: &[(&str, Items, bool)] = &[
     ("static-bindings", |c| c.static_bindings.iter().map(|b| binding(c, b)).collect(), false),
     ("subscribers", subscribers, false),
     ("timers", timers, false),
+    ("unsolicited", unsolicited, false),
     ("routes", |c| c.routes.iter().map(|r| route(c, r)).collect(), false),
     ("limits", general, false),
 ];
@@ -353,6 +354,12 @@ fn timers(c: &Config) -> Vec<Item> {
         ("icmp", t.icmp.to_string()),
         ("udp-inbound-refresh", t.udp_inbound_refresh.to_string()),
     ])]
+}
+
+fn unsolicited(c: &Config) -> Vec<Item> {
+    let u = &c.unsolicited;
+    let word = |yes: bool, word: &str| if yes { word.to_owned() } else { "drop".to_owned() };
+    vec![settings(vec![("tcp-syn", word(u.hold_syns, "hold")), ("other", word(u.reject, "reject"))])]
 }
 
 fn general(c: &Config) -> Vec<Item> {

@@ -123,6 +123,7 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
     let timers = fields.get("timers");
     let routes = fields.get("routes");
     let icmp_errors = fields.get("icmp-errors-per-second");
+    let unsolicited = fields.get("unsolicited");
     let sessions = fields.get("sessions");
     fields.get("bgp");
     if let Some(at) = fields.key_mark("bgp") {
@@ -145,6 +146,7 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
         subscribers: sections::subscribers(subscribers),
         timers: sections::timers(timers),
         icmp_errors_per_second: sections::icmp_errors(icmp_errors),
+        unsolicited: sections::unsolicited(unsolicited),
         sessions: sections::sessions(sessions),
         interfaces,
         pools,

@@ -1,7 +1,7 @@
 //! The sections of the file that stand for themselves: interfaces, workers, pools, limits, timers.
 
 use sluice_nat::{Limits, Timers};
-use sluice_shm::snapshot::{IdleMode, MssClamp, shares_cores};
+use sluice_shm::snapshot::{IdleMode, MssClamp, Unsolicited, shares_cores};
 
 use super::device::{Device, is_kernel_name};
 use super::model::{Interface, Pool, Workers};
@@ -265,6 +265,22 @@ pub(crate) fn icmp_errors(section: Option<Cursor<'_>>) -> u32 {
             })
         })
         .unwrap_or(DEFAULT_ICMP_ERRORS)
+}
+
+pub(crate) fn unsolicited(section: Option<Cursor<'_>>) -> Unsolicited {
+    let default = Unsolicited::default();
+    let Some(mut fields) = section.and_then(|s| s.map("unsolicited")) else { return default };
+    let syn = fields.get("tcp-syn");
+    let other = fields.get("other");
+    fields.finish();
+    //= conformance N64-TCP-40, N44-08
+    let hold_syns = syn.and_then(|c| c.scalar("`drop` or `hold`", value::unsolicited_syn));
+    //= conformance N64-UDP-12
+    let reject = other.and_then(|c| c.scalar("`drop` or `reject`", value::unsolicited_other));
+    Unsolicited {
+        hold_syns: hold_syns.unwrap_or(default.hold_syns),
+        reject: reject.unwrap_or(default.reject),
+    }
 }
 
 pub(crate) fn sessions(section: Option<Cursor<'_>>) -> u32 {

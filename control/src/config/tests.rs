@@ -53,6 +53,7 @@ routes:
   - { to: 192.168.0.0/16, blackhole: true }
 icmp-errors-per-second: never
 sessions: 2M
+unsolicited: { tcp-syn: hold, other: reject }
 ";
 
 fn good(source: &str) -> Config {
@@ -76,6 +77,8 @@ fn a_small_case_is_small_and_has_careful_defaults() {
     assert_eq!((config.interfaces[0].mtu, config.interfaces[0].mss_clamp), (1500, MssClamp::Auto));
     //= conformance ADDR-17
     assert_eq!(config.nat64[0].prefix.value.to_string(), "64:ff9b::/96");
+    //= conformance N64-TCP-40
+    assert!(!config.unsolicited.hold_syns && !config.unsolicited.reject);
     assert_eq!(config.workers, model::Workers { cores: Vec::new(), idle: IdleMode::Auto });
 }
 
@@ -102,6 +105,7 @@ fn every_key_is_understood() {
     assert_eq!(config.static_bindings.iter().map(|b| b.rule).collect::<Vec<_>>(), [0, 0, 1]);
     assert_eq!((config.icmp_errors_per_second, config.sessions), (0, 2_000_000));
     assert_eq!(config.gateways().len(), 2);
+    assert!(config.unsolicited.hold_syns && config.unsolicited.reject);
 }
 
 /// Name, what is replaced in the border file by what, line and column, words of the message, words of the hint.
@@ -167,6 +171,8 @@ const MISTAKES: &[Mistake] = &[
     ("connected route", "10.20.0.0/16", "10.0.0.0/24", (31, 11), "is the subnet of interface `inside`", ""),
     ("sessions", "sessions: 2M", "sessions: 2G", (34, 11), "a count from 4096", ""),
     ("icmp errors", "never", "seldom", (33, 25), "or `never`", ""),
+    ("unsolicited SYNs", "tcp-syn: hold", "tcp-syn: holt", (35, 25), "expected one of `drop`, `hold`, found `holt`", "did you mean `hold`?"),
+    ("unsolicited others", "other: reject", "other: hold", (35, 38), "expected one of `drop`, `reject`, found `hold`", ""),
     ("bgp", "sessions: 2M", "bgp: { local-as: 64513 }", (34, 1), "`bgp` is not in this release", "BIRD or FRR"),
     ("list in place of a mapping", "workers: { cores: [2, 4-5], idle: pause }", "workers: [2, 4-5]", (13, 10), "a mapping with the keys of workers, found a list", ""),
 ];

@@ -210,6 +210,16 @@ pub(crate) fn protocol(text: &str) -> Parsed<Protocol> {
     word(text, &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("icmp", Protocol::Icmp)])
 }
 
+/// Whether SYNs that nobody asked for are held.
+pub(crate) fn unsolicited_syn(text: &str) -> Parsed<bool> {
+    word(text, &[("drop", false), ("hold", true)])
+}
+
+/// Whether other packets that nobody asked for are answered.
+pub(crate) fn unsolicited_other(text: &str) -> Parsed<bool> {
+    word(text, &[("drop", false), ("reject", true)])
+}
+
 pub(crate) fn idle(text: &str) -> Parsed<IdleMode> {
     word(text, &IdleMode::ALL.map(|mode| (mode.name(), mode)))
 }

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub routes: Vec<RouteSpec>,
     /// ICMP errors that the gateway makes: tokens a second and burst, per worker (ICMP-103). 0: never send.
     pub icmp_errors_per_second: u32,
+    /// What becomes of packets from outside that nobody inside asked for.
+    pub unsolicited: Unsolicited,
     /// Capacity of the session table; taken when the dataplane starts.
     pub sessions: u32,
 }
@@ -74,6 +76,17 @@ impl IdleMode {
             Self::Sleep => "sleep",
         }
     }
+}
+
+/// Packets from outside to a port without binding, or refused by filtering. Without either they are dropped in silence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Unsolicited {
+    /// SYNs are held for six seconds and then answered with 4:3/3 (N64-TCP-40).
+    pub hold_syns: bool,
+    /// UDP and ICMP queries are answered: 4:3/3 and 4:3/1 without binding (N64-UDP-09, N64-ICMP-06), 4:3/13 if refused by
+    /// filtering (N64-UDP-12).
+    pub reject: bool,
 }
 
 /// A DPDK port.

@@ -78,6 +78,9 @@ impl Worker {
         }
         for Parcel { mbuf, interface, hops, stage } in others.into_iter().take(count).flatten() {
             match stage {
+                Stage::StoredSyn { since, hairpinned } => {
+                    self.accept_stored_syn(mbuf, interface, hairpinned, since);
+                }
                 Stage::Transmit { port, interface } => self.send(mbuf, port, interface, hops),
                 Stage::Enter | Stage::Hairpin => {
                     self.enter_again(mbuf, interface, hops, stage == Stage::Hairpin, &mut batch);

@@ -7,7 +7,6 @@
 use sluice_dpdk::Mbuf;
 use sluice_nat::{TICKS_PER_SECOND, Tick};
 use sluice_packet::{DropReason, ethernet};
-use sluice_shm::Counter;
 
 use super::batch::Packet;
 use super::{BATCH, Worker};
@@ -46,6 +45,11 @@ impl Held {
     pub(super) fn new() -> Self {
         Self { packets: std::collections::VecDeque::with_capacity(SLOTS), tried: (0, Tick(0)) }
     }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.packets.len()
+    }
 }
 
 impl Worker {
@@ -66,7 +70,7 @@ impl Worker {
         let Packet { mbuf, interface, hops, hairpinned, .. } = packet;
         let wait = Wait { since, asked: self.asked };
         self.held.packets.push_back(Waiting { mbuf, interface, hops, hairpinned, wait });
-        self.sight.counters.set(Counter::Held, self.held.packets.len() as u64);
+        self.count_held();
     }
 
     /// Tries waiting packets again when neighbours or the time have changed, and drops those that waited too long.
@@ -76,7 +80,7 @@ impl Worker {
         }
         while self.held.packets.front().is_some_and(|oldest| self.now.since(oldest.wait.since) >= PATIENCE) {
             if let Some(waiting) = self.held.packets.pop_front() {
-                self.sight.counters.set(Counter::Held, self.held.packets.len() as u64);
+                self.count_held();
                 drop(waiting.mbuf);
                 self.count_drop(Some(waiting.interface), DropReason::NeighbourUnresolved);
             }
@@ -89,7 +93,7 @@ impl Worker {
         let mut batch = std::mem::take(&mut self.scratch.batch);
         for turn in 0..waiting {
             let Some(packet) = self.held.packets.pop_front() else { break };
-            self.sight.counters.set(Counter::Held, self.held.packets.len() as u64);
+            self.count_held();
             let wait = packet.wait;
             self.retrying = Some(wait);
             match ethernet::link(packet.mbuf.data()) {
@@ -120,6 +124,7 @@ impl Worker {
             drop(waiting.mbuf);
             self.count_drop(Some(waiting.interface), DropReason::NeighbourUnresolved);
         }
-        self.sight.counters.set(Counter::Held, 0);
+        self.drop_stored_syns();
+        self.count_held();
     }
 }

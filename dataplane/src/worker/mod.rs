@@ -28,6 +28,7 @@ mod report;
 mod resolve;
 mod session;
 mod stages;
+mod stored_syn;
 mod trace;
 mod transmit;
 
@@ -215,6 +216,7 @@ pub struct Worker {
     wanted: resolve::Wanted,
     tracer: trace::Tracer,
     held: hold::Held,
+    syns: stored_syn::StoredSyns<stored_syn::Syn>,
     /// What is known of the packets of the batch under way, if they have waited.
     retrying: Option<hold::Wait>,
     /// Whether the neighbour that a packet was last found to lack has been asked for.
@@ -295,6 +297,7 @@ impl Worker {
             police: report::Bucket::new(PUNTS_PER_SECOND, now),
             idle: Idle::new(parts.setup.idle),
             setup: parts.setup,
+            syns: stored_syn::StoredSyns::new(parts.shared.workers()),
             shared: parts.shared,
             engine: parts.engine,
             receive: parts.receive,
@@ -359,6 +362,7 @@ impl Worker {
 
         // Before new packets come: those that have waited are the older ones of their flows.
         self.look_after_held();
+        self.look_after_stored_syns();
         let mut packets = 0;
         self.stages.charge(Stage::Upkeep);
         for queue in 0..self.receive.len() {
