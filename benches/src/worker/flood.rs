@@ -35,6 +35,7 @@ const REFUSED: [DropReason; 10] = [
     DropReason::SubscriberTableFull,
     DropReason::SubscriberSessions,
     DropReason::SubscriberPorts,
+    DropReason::SubscriberMappings,
     DropReason::MissBudget,
 ];
 

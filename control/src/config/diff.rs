@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 use similar::{Algorithm, ChangeTag, TextDiff, capture_diff_slices};
-use sluice_nat::{Filtering, Protocol};
+use sluice_nat::{Filtering, Limits, Protocol};
 use sluice_shm::snapshot::MssClamp;
 
 use super::compile::compile;
@@ -341,7 +341,21 @@ fn subscribers(c: &Config) -> Vec<Item> {
         ("max-sessions", s.max_sessions.to_string()),
         ("max-port-blocks", s.max_port_blocks.to_string()),
         ("new-sessions-per-second", s.new_sessions_per_second.to_string()),
+        ("max-mappings", mappings(&s.max_mappings)),
+        ("max-subscribers", limit(s.max_subscribers)),
     ])]
+}
+
+fn limit(count: u32) -> String {
+    if count == Limits::NONE { "none".to_owned() } else { count.to_string() }
+}
+
+fn mappings(all: &[u32; 3]) -> String {
+    if all.iter().all(|count| *count == all[0]) {
+        return limit(all[0]);
+    }
+    let each: Vec<String> = Protocol::ALL.iter().map(|p| format!("{p}: {}", limit(all[p.index()]))).collect();
+    format!("{{ {} }}", each.join(", "))
 }
 
 fn timers(c: &Config) -> Vec<Item> {

@@ -1,10 +1,11 @@
 //! The sections of the file that stand for themselves: interfaces, workers, pools, limits, timers.
 
-use sluice_nat::{Limits, Timers};
+use sluice_nat::{Limits, Protocol, Timers};
 use sluice_shm::snapshot::{IdleMode, MssClamp, Unsolicited, shares_cores};
 
 use super::device::{Device, is_kernel_name};
 use super::model::{Interface, Pool, Workers};
+use super::node::Kind;
 use super::problem::{Located, Problem};
 use super::reader::{Cursor, Expected};
 use super::value;
@@ -193,6 +194,8 @@ pub(crate) fn subscribers(section: Option<Cursor<'_>>) -> Limits {
     let sessions = fields.get("max-sessions");
     let blocks = fields.get("max-port-blocks");
     let rate = fields.get("new-sessions-per-second");
+    let mappings = fields.get("max-mappings");
+    let subscribers = fields.get("max-subscribers");
     fields.finish();
     Limits {
         ipv6_prefix_length: length
@@ -207,7 +210,31 @@ pub(crate) fn subscribers(section: Option<Cursor<'_>>) -> Limits {
         new_sessions_per_second: rate
             .and_then(|c| c.scalar("a count, 0 for no limit", |t| value::count(t, 0, 100_000_000)))
             .unwrap_or(default.new_sessions_per_second),
+        max_mappings: mappings.map_or(default.max_mappings, |c| self::mappings(&c)),
+        max_subscribers: subscribers
+            .and_then(|c| c.scalar("a count", |t| value::count(t, 1, 1 << 28)))
+            .unwrap_or(default.max_subscribers),
     }
+}
+
+/// One limit for each protocol, or one for those that are named.
+//= conformance LIM-02
+fn mappings(cursor: &Cursor<'_>) -> [u32; 3] {
+    let count = |c: &Cursor<'_>| {
+        let what = "a count, or a mapping with one for `tcp`, `udp` and `icmp`";
+        c.scalar(what, |t| value::count(t, 1, 1 << 28)).unwrap_or(Limits::NONE)
+    };
+    if !matches!(cursor.node.kind, Kind::Map(_)) {
+        return [count(cursor); 3];
+    }
+    let mut all = [Limits::NONE; 3];
+    if let Some(mut fields) = cursor.map("max-mappings") {
+        for (key, protocol) in [("icmp", Protocol::Icmp), ("tcp", Protocol::Tcp), ("udp", Protocol::Udp)] {
+            all[protocol.index()] = fields.get(key).map_or(Limits::NONE, |c| count(&c));
+        }
+        fields.finish();
+    }
+    all
 }
 
 pub(crate) fn timers(section: Option<Cursor<'_>>) -> Timers {

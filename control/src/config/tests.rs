@@ -44,7 +44,7 @@ static-bindings:
   - { protocol: tcp, inside: \"[2001:db8:500::1]:22\", external: \"198.51.100.1:2222\" }
   - { protocol: udp, inside: \"10.0.0.7:53\", external: \"192.0.2.9:53\" }
   - { protocol: icmp, inside: \"[2001:db8:9::1]:0\", external: \"198.51.100.1:7\", prefix: 64:ff9b::/96 }
-subscribers: { ipv6-prefix-length: 56, max-sessions: 10k, max-port-blocks: 4, new-sessions-per-second: 0 }
+subscribers: { ipv6-prefix-length: 56, max-sessions: 10k, max-port-blocks: 4, new-sessions-per-second: 0, max-mappings: { udp: 2k, icmp: 50 }, max-subscribers: 1k }
 timers: { udp: 5m, tcp-established: 2h4m, tcp-opening: 30, icmp: 60s }
 routes:
   - { to: 0.0.0.0/0, via: 192.0.2.1 }
@@ -98,6 +98,8 @@ fn every_key_is_understood() {
     assert_eq!(config.nat64[1].interfaces, [0]);
     assert!(config.nat64[1].allow_non_global);
     assert_eq!(config.subscribers.max_sessions, 10_000);
+    assert_eq!(config.subscribers.max_mappings, [50, sluice_nat::Limits::NONE, 2000]);
+    assert_eq!(config.subscribers.max_subscribers, 1000);
     assert_eq!(
         (config.timers.udp, config.timers.tcp_established, config.timers.tcp_opening),
         (300, 10_800, 30)
@@ -163,6 +165,9 @@ const MISTAKES: &[Mistake] = &[
     ("N64-ICMP-05", "60s", "30", (27, 64), "at least 60 seconds, found `30`", "RFC 5508"),
     ("duration", "udp: 5m", "udp: soon", (27, 16), "a duration such as", ""),
     ("subscriber prefix", "length: 56", "length: 32", (26, 36), "a number from 48 to 128", ""),
+    ("LIM-02", "udp: 2k", "udp: 0", (26, 128), "a count from 1", ""),
+    ("LIM-02, key", "icmp: 50", "imcp: 50", (26, 132), "unknown key `imcp`, did you mean `icmp`?", ""),
+    ("LIM-14", "max-subscribers: 1k", "max-subscribers: none", (26, 161), "a count from 1", ""),
     ("gateway off-link", "via: 192.0.2.1 }", "via: 192.0.9.1 }", (29, 27), "not in a subnet of any interface", "192.0.2.0/30"),
     ("gateway is the box", "via: 192.0.2.1 }", "via: 192.0.2.2 }", (29, 27), "is this box itself, on `outside`", ""),
     ("link-local without interface", "via: fe80::1, interface: outside", "via: fe80::1", (30, 24), "link-local", "`interface`"),

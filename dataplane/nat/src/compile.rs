@@ -195,6 +195,12 @@ fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
     if !(1..=1024).contains(&limits.max_port_blocks) {
         return Err(ConfigError::Limit { limit: "max-port-blocks" });
     }
+    if limits.max_mappings.contains(&0) {
+        return Err(ConfigError::Limit { limit: "max-mappings" });
+    }
+    if limits.max_subscribers == 0 {
+        return Err(ConfigError::Limit { limit: "max-subscribers" });
+    }
     Ok(())
 }
 

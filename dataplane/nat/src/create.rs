@@ -78,10 +78,10 @@ impl Tables {
             Some(binding) => self.subscriber_of(binding),
             None => {
                 let prefix = config.subscriber(tuple.kind_realm, tuple.inside);
-                let rate = config.limits.new_sessions_per_second;
+                let (rate, most) = (config.limits.new_sessions_per_second, config.limits.max_subscribers);
                 //= conformance LIM-14
                 self.subscribers
-                    .find_or_add(tuple.kind_realm, prefix, rate, now)
+                    .find_or_add(tuple.kind_realm, prefix, rate, most, now)
                     .ok_or((DropReason::SubscriberTableFull, None))?
             }
         };
@@ -118,6 +118,7 @@ impl Tables {
         match self.open(config, number, &opening, now) {
             Ok(fixed) => {
                 if !binding.is_made() {
+                    self.subscribers.get_mut(subscriber).mappings[tuple.protocol.index()] += 1;
                     events.event(binding.ends.created());
                 }
                 Ok(Flow { session: SessionIndex(number), fixed })

@@ -114,7 +114,7 @@ pub enum ConfigError {
         /// What it is.
         found: u8,
     },
-    /// A limit of zero sessions, or of zero or more than 1024 blocks.
+    /// A limit of zero sessions, mappings or subscribers, or of zero or more than 1024 blocks.
     Limit {
         /// Which.
         limit: &'static str,

@@ -38,6 +38,11 @@ impl Tables {
         now: Tick,
         events: &mut impl Events,
     ) -> Result<Binding, DropReason> {
+        //= conformance LIM-02
+        let protocol = tuple.protocol.index();
+        if self.subscribers.get(subscriber).mappings[protocol] >= config.limits.max_mappings[protocol] {
+            return Err(DropReason::SubscriberMappings);
+        }
         let number = self.bindings.next().ok_or(DropReason::BindingTableFull)?;
         let pool = &config.pools[usize::from(rule.pool)];
         let wanted = Wanted::new(pool, subscriber, tuple.protocol, tuple.inside_port);

@@ -80,7 +80,14 @@ pub struct Shared {
     /// Owner of each unit, [`UNITS`] a slot.
     owners: Box<[AtomicU8]>,
     pub(crate) ports: PortTable,
+    /// Subscribers of each worker.
+    subscribers: [Count; WorkerId::MAX],
 }
+
+/// A number that one worker writes, on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Count(AtomicU32);
 
 impl Shared {
     /// Tables for a region of free session records. For each address 480 KiB of address space are reserved here. Its bitmaps, 48
@@ -105,6 +112,7 @@ impl Shared {
             claimed: zeroed(addresses),
             owners: zeroed(addresses * UNITS),
             ports: PortTable::new(addresses),
+            subscribers: std::array::from_fn(|_| Count::default()),
         })
     }
 
@@ -227,6 +235,23 @@ impl Shared {
     pub(crate) fn has_free_block(&self, slot: u32, pool: &Pool) -> bool {
         let blocks = u32::from(pool.port_max >> pool.shift) - u32::from(pool.port_min >> pool.shift) + 1;
         self.claimed[slot as usize].load(Ordering::Relaxed) < blocks << (pool.shift - UNIT_SHIFT)
+    }
+
+    /// Says how many subscribers a worker has.
+    pub(crate) fn set_subscribers(&self, worker: WorkerId, count: u32) {
+        self.subscribers[usize::from(worker.0)].0.store(count, Ordering::Relaxed);
+    }
+
+    /// Whether a worker that has `count` subscribers may have one more, if all workers together may have `most`. Each says first
+    /// what it is about to have, so that two that ask at once may both be refused, but never both be served beyond the limit.
+    pub(crate) fn admit_subscriber(&self, worker: WorkerId, count: u32, most: u32) -> bool {
+        self.subscribers[usize::from(worker.0)].0.store(count + 1, Ordering::SeqCst);
+        let workers = &self.subscribers[..usize::from(self.geometry.workers)];
+        let all: u32 = workers.iter().map(|count| count.0.load(Ordering::SeqCst)).sum();
+        if all > most {
+            self.set_subscribers(worker, count);
+        }
+        all <= most
     }
 
     /// Claims an extent of records for a worker, looking from `hint` on.

@@ -109,11 +109,28 @@ pub struct Limits {
     pub max_port_blocks: u16,
     /// New sessions a second, with a burst of the same number (LIM-03). 0: no limit.
     pub new_sessions_per_second: u32,
+    /// Mappings, and with them external ports or identifiers, by [`Protocol::index`] (LIM-02). Static ones do not count.
+    /// [`Limits::NONE`]: no limit but that of the blocks.
+    pub max_mappings: [u32; 3],
+    /// Subscribers that have state at a time, of all workers together (LIM-14). [`Limits::NONE`]: as many as the tables hold.
+    pub max_subscribers: u32,
+}
+
+impl Limits {
+    /// No limit.
+    pub const NONE: u32 = u32::MAX;
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { ipv6_prefix_length: 64, max_sessions: 4096, max_port_blocks: 8, new_sessions_per_second: 500 }
+        Self {
+            ipv6_prefix_length: 64,
+            max_sessions: 4096,
+            max_port_blocks: 8,
+            new_sessions_per_second: 500,
+            max_mappings: [Self::NONE; 3],
+            max_subscribers: Self::NONE,
+        }
     }
 }
 

@@ -1,11 +1,15 @@
 //! Subscribers of one worker: their blocks, sessions and rates.
 
+use std::sync::Arc;
+
 use crate::arena::Touch;
 use crate::blocks;
 use crate::hash::HashSeed;
 use crate::index::Index;
+use crate::shared::Shared;
 use crate::slab::Slab;
-use crate::types::{Direction, KindRealm, TICKS_PER_SECOND, Tick};
+use crate::spec::Limits;
+use crate::types::{Direction, KindRealm, TICKS_PER_SECOND, Tick, WorkerId};
 
 /// A customer: all inside addresses of one prefix (MAP-05). One cache line.
 #[repr(align(64))]
@@ -17,6 +21,8 @@ pub(crate) struct Subscriber {
     pub(crate) first_block: u32,
     pub(crate) blocks: u16,
     pub(crate) sessions: u32,
+    /// Dynamic bindings, by protocol (LIM-02).
+    pub(crate) mappings: [u32; 3],
     /// Static bindings keep a subscriber alive.
     pub(crate) statics: u32,
     /// Sessions that may be made now, outbound and inbound, in quarters: a second gives four per session a second.
@@ -75,6 +81,9 @@ pub(crate) struct Subscribers {
     slab: Slab<Subscriber>,
     index: Index,
     seed: HashSeed,
+    /// Where all workers say how many they have.
+    shared: Arc<Shared>,
+    worker: WorkerId,
 }
 
 fn split(prefix: u128) -> [u64; 2] {
@@ -82,11 +91,14 @@ fn split(prefix: u128) -> [u64; 2] {
 }
 
 impl Subscribers {
-    pub(crate) fn new(capacity: u32, seed: HashSeed) -> Self {
+    pub(crate) fn new(capacity: u32, seed: HashSeed, shared: Arc<Shared>, worker: WorkerId) -> Self {
+        shared.set_subscribers(worker, 0);
         Self {
             slab: Slab::new(capacity, Touch::WhenUsed),
             index: Index::dense(capacity, Touch::AtStart),
             seed,
+            shared,
+            worker,
         }
     }
 
@@ -132,12 +144,14 @@ impl Subscribers {
         self.seed.of_four(high, low, kind_realm.0.into(), 0)
     }
 
-    /// The subscriber with a prefix; a new one if there is none. `None`: the table is full (LIM-14).
+    /// The subscriber with a prefix; a new one if there is none. `None`: the table is full, or all workers together have `most`
+    /// (LIM-14).
     pub(crate) fn find_or_add(
         &mut self,
         kind_realm: KindRealm,
         prefix: u128,
         rate: u32,
+        most: u32,
         now: Tick,
     ) -> Option<u32> {
         let prefix = split(prefix);
@@ -150,6 +164,10 @@ impl Subscribers {
         if let Some(found) = self.index.find(place, is) {
             return Some(found);
         }
+        //= conformance LIM-14
+        if most != Limits::NONE && !self.shared.admit_subscriber(self.worker, self.slab.len(), most) {
+            return None;
+        }
         let tokens = rate.saturating_mul(TICKS_PER_SECOND);
         let number = self.slab.insert(Subscriber {
             prefix,
@@ -157,16 +175,20 @@ impl Subscribers {
             first_block: blocks::NONE,
             blocks: 0,
             sessions: 0,
+            mappings: [0; 3],
             statics: 0,
             tokens: [tokens; 2],
             filled: now,
             refused: None,
-        })?;
-        if self.index.insert(place, number) {
-            return Some(number);
+        });
+        let entered = number.filter(|&number| self.index.insert(place, number));
+        if entered.is_none()
+            && let Some(number) = number
+        {
+            self.slab.remove(number);
         }
-        self.slab.remove(number);
-        None
+        self.shared.set_subscribers(self.worker, self.slab.len());
+        entered
     }
 
     /// Forgets a subscriber that has nothing left.
@@ -176,6 +198,7 @@ impl Subscribers {
             let place = self.index.place(self.hash(subscriber.kind_realm, subscriber.prefix));
             self.index.remove(place, number);
             self.slab.remove(number);
+            self.shared.set_subscribers(self.worker, self.slab.len());
         }
     }
 }

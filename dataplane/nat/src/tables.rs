@@ -110,7 +110,7 @@ impl Tables {
             records: Records::new(&shared, worker),
             bindings: Bindings::new(sessions, room, seed),
             permissions: Permissions::new(entries, seed),
-            subscribers: Subscribers::new(room.min(MAX_SUBSCRIBERS), seed),
+            subscribers: Subscribers::new(room.min(MAX_SUBSCRIBERS), seed, Arc::clone(&shared), worker),
             blocks: Blocks::new(blocks),
             rng: Rng::new(shared.geometry().seed, worker.0),
             picks: Picks::new(),
@@ -324,6 +324,7 @@ impl Tables {
         let subscriber = self.subscriber_of(&binding);
         self.subscribers.get_mut(subscriber).sessions -= 1;
         if binding.is_over() && !binding.is_static() {
+            self.subscribers.get_mut(subscriber).mappings[binding.ends.protocol.index()] -= 1;
             self.give_port_back(&binding, now, true);
             events.event(binding.ends.deleted());
         }

@@ -120,9 +120,11 @@ reasons! {
         SubscriberSessions = "subscriber_sessions",
         /// Subscriber at its limit of port blocks, all of them full (LIM-01).
         SubscriberPorts = "subscriber_ports",
+        /// Subscriber at its limit of mappings of a protocol (LIM-02).
+        SubscriberMappings = "subscriber_mappings",
         /// Subscriber at its rate of new sessions (LIM-03).
         SubscriberRate = "subscriber_rate",
-        /// Subscriber table full (LIM-14).
+        /// Subscriber table full, or as many subscribers as are configured (LIM-14).
         SubscriberTableFull = "subscriber_table_full",
         /// More new flows than the budget of one loop; established flows go first.
         MissBudget = "miss_budget",

@@ -206,6 +206,7 @@ fn refusal(reason: DropReason, family: Family) -> Option<IcmpMessage> {
         | DropReason::PoolExhausted
         | DropReason::SubscriberSessions
         | DropReason::SubscriberPorts
+        | DropReason::SubscriberMappings
         | DropReason::SubscriberRate
         | DropReason::SubscriberTableFull => Some(match family {
             Family::V6 => IcmpMessage::v6_address_unreachable(),

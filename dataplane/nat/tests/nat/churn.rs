@@ -58,6 +58,8 @@ fn random_spec(dice: &mut Dice) -> Spec {
         max_sessions: 20 + dice.roll(100),
         max_port_blocks: 1 + dice.roll(3) as u16,
         new_sessions_per_second: [0, 50][dice.roll(2) as usize],
+        max_mappings: [Limits::NONE, 5 + dice.roll(50), Limits::NONE],
+        max_subscribers: [Limits::NONE, 2][dice.roll(2) as usize],
         ..made.limits
     };
     made.statics = (0..dice.roll(4) as u16)
