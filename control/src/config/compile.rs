@@ -31,6 +31,8 @@ pub fn compile(config: &Config, generation: u64) -> Snapshot {
         },
         routes: connected(config).chain(configured(config)).collect(),
         icmp_errors_per_second: config.icmp_errors_per_second,
+        icmp_sources: config.icmp_sources.iter().map(|net| pair4(net)).collect(),
+        dscp: config.dscp,
         unsolicited: config.unsolicited,
         sessions: config.sessions.next_multiple_of(EXTENT),
     }

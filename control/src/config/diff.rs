@@ -121,6 +121,8 @@ const SECTIONS: &[(&str, Items, bool)] = &[
     ("static-bindings", |c| c.static_bindings.iter().map(|b| binding(c, b)).collect(), false),
     ("subscribers", subscribers, false),
     ("timers", timers, false),
+    ("icmp-source-pool", icmp_sources, false),
+    ("dscp", dscp, false),
     ("unsolicited", unsolicited, false),
     ("routes", |c| c.routes.iter().map(|r| route(c, r)).collect(), false),
     ("limits", general, false),
@@ -368,6 +370,15 @@ fn timers(c: &Config) -> Vec<Item> {
         ("icmp", t.icmp.to_string()),
         ("udp-inbound-refresh", t.udp_inbound_refresh.to_string()),
     ])]
+}
+
+fn icmp_sources(c: &Config) -> Vec<Item> {
+    c.icmp_sources.iter().map(|net| Item { key: net.value.to_string(), fields: Vec::new() }).collect()
+}
+
+fn dscp(c: &Config) -> Vec<Item> {
+    let word = |dscp: Option<u8>| dscp.map_or_else(|| "copy".to_owned(), |dscp| dscp.to_string());
+    vec![settings(vec![("to-ipv4", word(c.dscp.to_ipv4)), ("to-ipv6", word(c.dscp.to_ipv6))])]
 }
 
 fn unsolicited(c: &Config) -> Vec<Item> {

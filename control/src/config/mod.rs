@@ -123,6 +123,8 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
     let timers = fields.get("timers");
     let routes = fields.get("routes");
     let icmp_errors = fields.get("icmp-errors-per-second");
+    let icmp_sources = fields.get("icmp-source-pool");
+    let dscp = fields.get("dscp");
     let unsolicited = fields.get("unsolicited");
     let sessions = fields.get("sessions");
     fields.get("bgp");
@@ -146,6 +148,8 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
         subscribers: sections::subscribers(subscribers),
         timers: sections::timers(timers),
         icmp_errors_per_second: sections::icmp_errors(icmp_errors),
+        icmp_sources: sections::icmp_sources(icmp_sources),
+        dscp: sections::dscp(dscp),
         unsolicited: sections::unsolicited(unsolicited),
         sessions: sections::sessions(sessions),
         interfaces,

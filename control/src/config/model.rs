@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
 use sluice_nat::{Filtering, Limits, Protocol, Timers};
-use sluice_shm::snapshot::{IdleMode, MssClamp, Unsolicited};
+use sluice_shm::snapshot::{Dscp, IdleMode, MssClamp, Unsolicited};
 
 use super::device::Device;
 use super::problem::Located;
@@ -36,6 +36,10 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// ICMP errors a second and worker; 0 for none.
     pub icmp_errors_per_second: u32,
+    /// Source addresses of ICMP errors from IPv6 routers (RFC 6791).
+    pub icmp_sources: Vec<Located<Ipv4Net>>,
+    /// DSCP of packets that change family.
+    pub dscp: Dscp,
     /// What becomes of packets from outside that nobody inside asked for.
     pub unsolicited: Unsolicited,
     /// Capacity of the session table.

@@ -1,7 +1,10 @@
 //! The sections of the file that stand for themselves: interfaces, workers, pools, limits, timers.
 
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
 use sluice_nat::{Limits, Protocol, Timers};
-use sluice_shm::snapshot::{IdleMode, MssClamp, Unsolicited, shares_cores};
+use sluice_shm::snapshot::{Dscp, IdleMode, MAX_ICMP_SOURCES, MssClamp, Unsolicited, shares_cores};
 
 use super::device::{Device, is_kernel_name};
 use super::model::{Interface, Pool, Workers};
@@ -292,6 +295,52 @@ pub(crate) fn icmp_errors(section: Option<Cursor<'_>>) -> u32 {
             })
         })
         .unwrap_or(DEFAULT_ICMP_ERRORS)
+}
+
+/// A pool of RFC 6791, whose addresses have to mean something to whoever sees them.
+//= conformance ICMP-94
+pub(crate) fn icmp_sources(section: Option<Cursor<'_>>) -> Vec<Located<Ipv4Net>> {
+    let Some(cursor) = section else { return Vec::new() };
+    let mut all = Vec::new();
+    let mut count = 0;
+    for item in cursor.items("IPv4 prefixes") {
+        let Some(net) = item.located("an IPv4 prefix", value::prefix4) else { continue };
+        let of_one_site = PRIVATE.iter().find(|private| private.contains(&*net) || net.contains(*private));
+        let usable = sluice_packet::is_routable_unicast_v4;
+        if let Some(private) = of_one_site {
+            let hint = format!(
+                "{private} means another host everywhere else (RFC 6791, section 3.1); use public addresses"
+            );
+            item.expected(Expected::new("addresses that are the same host for everybody").hint(hint));
+        } else if !usable(net.network().to_bits()) || !usable(net.broadcast().to_bits()) {
+            item.expected(Expected::new("unicast addresses"));
+        }
+        count += 1u64 << (32 - net.prefix_len());
+        all.push(net);
+    }
+    if count > MAX_ICMP_SOURCES as u64 {
+        cursor
+            .error(format!("{}: expected at most {MAX_ICMP_SOURCES} addresses, found {count}", cursor.path));
+    }
+    all
+}
+
+/// RFC 1918 and RFC 6598.
+const PRIVATE: [Ipv4Net; 4] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
+    Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
+    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
+];
+
+/// What RFC 7915 calls ignoring the traffic class, or TOS.
+//= conformance XLT-09, XLT-21
+pub(crate) fn dscp(section: Option<Cursor<'_>>) -> Dscp {
+    let Some(mut fields) = section.and_then(|s| s.map("dscp")) else { return Dscp::default() };
+    let mut one = |key| fields.get(key).and_then(|c| c.scalar("`copy` or a DSCP", value::dscp)).flatten();
+    let dscp = Dscp { to_ipv4: one("to-ipv4"), to_ipv6: one("to-ipv6") };
+    fields.finish();
+    dscp
 }
 
 pub(crate) fn unsolicited(section: Option<Cursor<'_>>) -> Unsolicited {

@@ -54,6 +54,8 @@ routes:
 icmp-errors-per-second: never
 sessions: 2M
 unsolicited: { tcp-syn: hold, other: reject }
+dscp: { to-ipv4: 8, to-ipv6: copy }
+icmp-source-pool: [203.0.113.128/28, 203.0.113.200]
 ";
 
 fn good(source: &str) -> Config {
@@ -107,6 +109,8 @@ fn every_key_is_understood() {
     assert_eq!(config.static_bindings.iter().map(|b| b.rule).collect::<Vec<_>>(), [0, 0, 1]);
     assert_eq!((config.icmp_errors_per_second, config.sessions), (0, 2_000_000));
     assert_eq!(config.gateways().len(), 2);
+    assert_eq!(config.icmp_sources.len(), 2);
+    assert_eq!((config.dscp.to_ipv4, config.dscp.to_ipv6), (Some(8), None));
     assert!(config.unsolicited.hold_syns && config.unsolicited.reject);
 }
 
@@ -178,6 +182,13 @@ const MISTAKES: &[Mistake] = &[
     ("icmp errors", "never", "seldom", (33, 25), "or `never`", ""),
     ("unsolicited SYNs", "tcp-syn: hold", "tcp-syn: holt", (35, 25), "expected one of `drop`, `hold`, found `holt`", "did you mean `hold`?"),
     ("unsolicited others", "other: reject", "other: hold", (35, 38), "expected one of `drop`, `reject`, found `hold`", ""),
+    ("ICMP-94, RFC 1918", "203.0.113.200", "10.0.0.1", (37, 38), "the same host for everybody, found `10.0.0.1`", "RFC 6791"),
+    ("ICMP-94, RFC 1918 too", "203.0.113.200", "172.31.0.0/16", (37, 38), "the same host for everybody", "172.16.0.0/12"),
+    ("ICMP-94, RFC 1918 as well", "203.0.113.200", "192.168.1.1", (37, 38), "the same host for everybody", "192.168.0.0/16"),
+    ("ICMP-94, RFC 6598", "203.0.113.200", "100.64.0.0/9", (37, 38), "prefix without host bits", ""),
+    ("ICMP-94, RFC 6598", "203.0.113.200", "100.64.9.9", (37, 38), "the same host for everybody", "100.64.0.0/10"),
+    ("too many ICMP sources", "203.0.113.200", "198.51.0.0/24", (37, 19), "expected at most 256 addresses, found 272", ""),
+    ("dscp", "to-ipv4: 8", "to-ipv4: 0x20", (36, 18), "`copy` or a DSCP from 0 to 63, found `0x20`", "DSCP 8"),
     ("bgp", "sessions: 2M", "bgp: { local-as: 64513 }", (34, 1), "`bgp` is not in this release", "BIRD or FRR"),
     ("list in place of a mapping", "workers: { cores: [2, 4-5], idle: pause }", "workers: [2, 4-5]", (13, 10), "a mapping with the keys of workers, found a list", ""),
 ];

@@ -210,6 +210,17 @@ pub(crate) fn protocol(text: &str) -> Parsed<Protocol> {
     word(text, &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("icmp", Protocol::Icmp)])
 }
 
+/// A DSCP, or `copy`: none of our own.
+pub(crate) fn dscp(text: &str) -> Parsed<Option<u8>> {
+    if text == "copy" {
+        return Ok(None);
+    }
+    number(text, 0, 63).map(|dscp| Some(dscp as u8)).map_err(|_| {
+        let hint = "the DSCP is the upper six bits of TOS or traffic class: TOS 32 (0x20) is DSCP 8";
+        Expected::new("`copy` or a DSCP from 0 to 63").hint(hint)
+    })
+}
+
 /// Whether SYNs that nobody asked for are held.
 pub(crate) fn unsolicited_syn(text: &str) -> Parsed<bool> {
     word(text, &[("drop", false), ("hold", true)])

@@ -31,7 +31,7 @@ impl Worker {
         {
             return self.too_big(packet, too_big);
         }
-        let meta = packet.meta;
+        let meta = self.remarked(&packet, Family::V4);
         let rewrite = rewrite_outbound(&self.setup.nat, &mut self.leases, &meta, fixed);
         self.clamp_flow(&mut packet, fixed, adjacency);
         match packet.mbuf.with_frame(|frame| translate_any(frame, &meta, Family::V4, &rewrite)) {
@@ -60,7 +60,7 @@ impl Worker {
         if let Err(too_big) = self.fits(&packet, family, adjacency) {
             return self.too_big(packet, too_big);
         }
-        let meta = packet.meta;
+        let meta = self.remarked(&packet, family);
         let Some(rewrite) = rewrite_inbound(&self.setup.nat, &meta, fixed, !packet.hairpinned) else {
             return self.drop_packet(packet, DropReason::NoRule);
         };
@@ -71,6 +71,17 @@ impl Worker {
         }
         self.mark(&packet, TraceStage::Translate, u32::from(fixed.rule));
         self.transmit(packet, adjacency);
+    }
+
+    /// What a packet is, with the DSCP that it has in the other family. Within one it keeps its own.
+    //= conformance XLT-09, XLT-21, XLT-41
+    pub(super) fn remarked(&self, packet: &Packet, to: Family) -> Meta {
+        let remark = match (packet.meta.family, to) {
+            (Family::V6, Family::V4) => self.setup.to_ipv4,
+            (Family::V4, Family::V6) => self.setup.to_ipv6,
+            _ => return packet.meta,
+        };
+        Meta { tos: remark.apply(packet.meta.tos), ..packet.meta }
     }
 
     /// To an external address of our own: the packet comes in again as if from outside (HAIR-01, HAIR-09), with its hop

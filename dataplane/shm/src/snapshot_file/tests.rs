@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sluice_nat::{Filtering, Kind, PoolSpec, Protocol, RuleSpec, Spec, StaticSpec};
 
 use super::*;
-use crate::snapshot::{IdleMode, InterfaceSpec, MssClamp, PortSpec, RouteSpec, Unsolicited, Via};
+use crate::snapshot::{Dscp, IdleMode, InterfaceSpec, MssClamp, PortSpec, RouteSpec, Unsolicited, Via};
 
 fn snapshot() -> Snapshot {
     Snapshot {
@@ -63,6 +63,8 @@ fn snapshot() -> Snapshot {
             RouteSpec { ipv6: true, prefix: 1, len: 128, via: Via::Blackhole },
         ],
         icmp_errors_per_second: 1000,
+        icmp_sources: vec![(0xcb00_7140, 28)],
+        dscp: Dscp { to_ipv4: Some(8), to_ipv6: None },
         unsolicited: Unsolicited { hold_syns: true, reject: false },
         sessions: 1 << 20,
     }
