@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 use similar::{Algorithm, ChangeTag, TextDiff, capture_diff_slices};
-use sluice_nat::{Filtering, Limits, Protocol};
+use sluice_nat::{Filtering, Limits, Protocol, Timers};
 use sluice_shm::snapshot::MssClamp;
 
 use super::compile::compile;
@@ -369,6 +369,7 @@ fn timers(c: &Config) -> Vec<Item> {
         ("tcp-transitory", t.tcp_transitory.to_string()),
         ("icmp", t.icmp.to_string()),
         ("udp-inbound-refresh", t.udp_inbound_refresh.to_string()),
+        ("udp-short", udp_short(t)),
     ])]
 }
 
@@ -385,6 +386,14 @@ fn unsolicited(c: &Config) -> Vec<Item> {
     let u = &c.unsolicited;
     let word = |yes: bool, word: &str| if yes { word.to_owned() } else { "drop".to_owned() };
     vec![settings(vec![("tcp-syn", word(u.hold_syns, "hold")), ("other", word(u.reject, "reject"))])]
+}
+
+fn udp_short(t: &Timers) -> String {
+    if t.udp_short_ports.is_empty() {
+        return "none".to_owned();
+    }
+    let ports: Vec<_> = t.udp_short_ports.iter().collect();
+    format!("{{ ports: {}, time: {} }}", list(&ports), t.udp_short)
 }
 
 fn general(c: &Config) -> Vec<Item> {

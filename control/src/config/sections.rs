@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use sluice_nat::{Limits, Protocol, Timers};
+use sluice_nat::{Limits, PortSet, Protocol, Timers};
 use sluice_shm::snapshot::{Dscp, IdleMode, MAX_ICMP_SOURCES, MssClamp, Unsolicited, shares_cores};
 
 use super::device::{Device, is_kernel_name};
@@ -273,16 +273,47 @@ pub(crate) fn timers(section: Option<Cursor<'_>>) -> Timers {
             60,
             "RFC 5508 REQ-2 forbids a shorter ICMP timer; 60 is the default",
         ),
-        udp_inbound_refresh: true,
+        ..default
     };
     let refresh = fields.get("udp-inbound-refresh");
+    let short = fields.get("udp-short");
     fields.finish();
+    let (udp_short, udp_short_ports) =
+        short.and_then(|c| udp_short(&c, timers.udp)).unwrap_or((default.udp_short, default.udp_short_ports));
     Timers {
         udp_inbound_refresh: refresh
             .and_then(|c| c.scalar("true or false", value::boolean))
             .unwrap_or(default.udp_inbound_refresh),
+        udp_short,
+        udp_short_ports,
         ..timers
     }
+}
+
+/// A shorter timer for some ports: of NAT44 only, for RFC 6146 has no such exception.
+//= conformance N64-UDP-16
+fn udp_short(cursor: &Cursor<'_>, longest: u32) -> Option<(u32, PortSet)> {
+    let mut fields = cursor.map("udp-short")?;
+    let ports = fields.require("ports", "[53, 123]");
+    let time = fields.require("time", "30");
+    fields.finish();
+    let time = time.and_then(|c| {
+        c.scalar("a duration", |text| {
+            match value::duration_from(text, 1, "0 would end every session at once")? {
+                seconds if seconds <= longest => Ok(seconds),
+                _ => Err(Expected::new(format!("at most {longest} seconds, the time of all other ports"))),
+            }
+        })
+    });
+    let mut set = PortSet::default();
+    for item in ports?.items("ports") {
+        let port = item.scalar("a port from 1 to 1023", |text| {
+            let hint = "RFC 4787 REQ-5 allows shorter timers for well-known ports only";
+            value::number(text, 1, u32::from(PortSet::END) - 1).map_err(|expected| expected.hint(hint))
+        });
+        set.insert(port.unwrap_or_default() as u16);
+    }
+    Some((time?, set))
 }
 
 pub(crate) fn icmp_errors(section: Option<Cursor<'_>>) -> u32 {

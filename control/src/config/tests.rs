@@ -45,7 +45,7 @@ static-bindings:
   - { protocol: udp, inside: \"10.0.0.7:53\", external: \"192.0.2.9:53\" }
   - { protocol: icmp, inside: \"[2001:db8:9::1]:0\", external: \"198.51.100.1:7\", prefix: 64:ff9b::/96 }
 subscribers: { ipv6-prefix-length: 56, max-sessions: 10k, max-port-blocks: 4, new-sessions-per-second: 0, max-mappings: { udp: 2k, icmp: 50 }, max-subscribers: 1k }
-timers: { udp: 5m, tcp-established: 2h4m, tcp-opening: 30, icmp: 60s }
+timers: { udp: 5m, tcp-established: 2h4m, tcp-opening: 30, icmp: 60s, udp-short: { ports: [53, 123], time: 30 } }
 routes:
   - { to: 0.0.0.0/0, via: 192.0.2.1 }
   - { to: '::/0', via: fe80::1, interface: outside }
@@ -106,6 +106,8 @@ fn every_key_is_understood() {
         (config.timers.udp, config.timers.tcp_established, config.timers.tcp_opening),
         (300, 10_800, 30)
     );
+    assert_eq!(config.timers.udp_short, 30);
+    assert_eq!(config.timers.udp_short_ports.iter().collect::<Vec<_>>(), [53, 123]);
     assert_eq!(config.static_bindings.iter().map(|b| b.rule).collect::<Vec<_>>(), [0, 0, 1]);
     assert_eq!((config.icmp_errors_per_second, config.sessions), (0, 2_000_000));
     assert_eq!(config.gateways().len(), 2);
@@ -167,6 +169,9 @@ const MISTAKES: &[Mistake] = &[
     ("N64-UDP-05", "udp: 5m", "udp: 60", (27, 16), "at least 120 seconds, found `60`", "RFC 4787"),
     ("N64-TCP-34", "3h", "1h", (27, 37), "at least 7200 seconds, found `1h`", "RFC 5382"),
     ("N64-ICMP-05", "60s", "30", (27, 64), "at least 60 seconds, found `30`", "RFC 5508"),
+    ("N64-UDP-16, port", "[53, 123]", "[53, 5353]", (27, 94), "a number from 1 to 1023, found `5353`", "well-known ports only"),
+    ("N64-UDP-16, time", "time: 30 ", "time: 10m ", (27, 106), "at most 300 seconds", ""),
+    ("N64-UDP-16, no time", ", time: 30 ", " ", (27, 80), "`time` is missing", ""),
     ("duration", "udp: 5m", "udp: soon", (27, 16), "a duration such as", ""),
     ("subscriber prefix", "length: 56", "length: 32", (26, 36), "a number from 48 to 128", ""),
     ("LIM-02", "udp: 2k", "udp: 0", (26, 128), "a count from 1", ""),

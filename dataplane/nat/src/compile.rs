@@ -182,6 +182,10 @@ fn check_timers(timers: &Timers) -> Result<(), ConfigError> {
             return Err(ConfigError::Timer { timer, min, found });
         }
     }
+    let found = timers.udp_short;
+    if !timers.udp_short_ports.is_empty() && !(1..=timers.udp).contains(&found) {
+        return Err(ConfigError::Timer { timer: "udp-short", min: 1, found });
+    }
     Ok(())
 }
 

@@ -52,6 +52,6 @@ pub use key::{InboundKey, InboundTuple, OutboundKey, OutboundTuple};
 pub use record::{Fixed, Hot, Outside, Route, Session, SessionView};
 pub use search::Search;
 pub use shared::{ExternalOwner, Geometry, Shared};
-pub use spec::{Filtering, Limits, PoolSpec, RuleSpec, Spec, StaticSpec, Timers};
+pub use spec::{Filtering, Limits, PoolSpec, PortSet, RuleSpec, Spec, StaticSpec, Timers};
 pub use tcp::{TcpState, TimerClass};
 pub use types::{Direction, Kind, KindRealm, Protocol, SessionIndex, TICKS_PER_SECOND, Tick, WorkerId};

@@ -3,6 +3,7 @@
 //! Control makes a [`Spec`] from the configuration file, it travels to the dataplane inside the snapshot, and
 //! the engine compiles it. Addresses are integers in host byte order; an IPv4 address in a `u128` stands in the low 32 bits.
 
+use crate::tcp::TimerClass;
 use crate::types::{Kind, Protocol};
 
 /// Everything the engine is told.
@@ -140,6 +141,10 @@ impl Default for Limits {
 pub struct Timers {
     /// UDP, at least 120 (N64-UDP-04, -05).
     pub udp: u32,
+    /// UDP of NAT44 to [`Timers::udp_short_ports`], at most as long as `udp` (N64-UDP-16).
+    pub udp_short: u32,
+    /// Destination ports below 1024 with a shorter timer, a bit each. None: no such timer.
+    pub udp_short_ports: PortSet,
     /// Established TCP, at least 7200 (N64-TCP-34).
     pub tcp_established: u32,
     /// TCP opening and V4 INIT.
@@ -152,10 +157,63 @@ pub struct Timers {
     pub udp_inbound_refresh: bool,
 }
 
+/// Well-known ports, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct PortSet([u64; 16]);
+
+impl PortSet {
+    /// Ports that it has room for.
+    pub const END: u16 = 1024;
+
+    /// Puts a port in. False, and nothing changes, if it is none of the well-known ones.
+    pub fn insert(&mut self, port: u16) -> bool {
+        let known = (1..Self::END).contains(&port);
+        if known {
+            self.0[usize::from(port / 64)] |= 1 << (port % 64);
+        }
+        known
+    }
+
+    /// Whether a port is in it.
+    #[inline]
+    pub fn contains(&self, port: u16) -> bool {
+        self.0.get(usize::from(port / 64)).is_some_and(|word| word >> (port % 64) & 1 == 1)
+    }
+
+    /// Whether it has no port.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Its ports.
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        (0..Self::END).filter(|&port| self.contains(port))
+    }
+}
+
+impl Timers {
+    /// Seconds of a timer.
+    pub fn seconds(&self, class: TimerClass) -> u32 {
+        match class {
+            TimerClass::Udp => self.udp,
+            // Sessions that were made under it keep their class when it is configured no more.
+            TimerClass::UdpShort if self.udp_short_ports.is_empty() => self.udp,
+            TimerClass::UdpShort => self.udp_short,
+            TimerClass::Icmp => self.icmp,
+            TimerClass::TcpOpening => self.tcp_opening,
+            TimerClass::TcpEstablished => self.tcp_established,
+            TimerClass::TcpTransitory => self.tcp_transitory,
+        }
+    }
+}
+
 impl Default for Timers {
     fn default() -> Self {
         Self {
             udp: 300,
+            udp_short: 0,
+            udp_short_ports: PortSet::default(),
             tcp_established: 7200,
             tcp_opening: 240,
             tcp_transitory: 240,

@@ -165,7 +165,7 @@ impl Tables {
         let hot = record.hot();
         if hot.tcp_state == 0 {
             //= conformance N64-UDP-06, N64-UDP-07, N64-ICMP-09
-            let is_udp = hot.timer_class == TimerClass::Udp as u8;
+            let is_udp = hot.timer_class != TimerClass::Icmp as u8;
             if hot.timer_class == 0 {
                 // Deleted since it was looked up.
                 return Err(DropReason::NoBinding);
@@ -234,7 +234,15 @@ impl Tables {
         let to = (opening.remote, opening.remote_port);
         let binding = opening.binding;
         let fixed = self.fixed(config, binding, (opening.prefix64, opening.rule), to);
-        let (state, class) = tcp::initial(binding.ends.protocol, opening.direction);
+        let (state, mut class) = tcp::initial(binding.ends.protocol, opening.direction);
+        //= conformance N64-UDP-16
+        if class == TimerClass::Udp
+            && opening.direction == Direction::Outbound
+            && config.timers.udp_short_ports.contains(opening.remote_port)
+            && binding.ends.kind_realm.kind() == Some(Kind::Nat44)
+        {
+            class = TimerClass::UdpShort;
+        }
         let mut flags = if opening.direction == Direction::Inbound { FROM_OUTSIDE } else { 0 };
         if opening.filtering == Filtering::AddressDependent {
             if !self.permissions.add(binding.number, opening.remote) {
