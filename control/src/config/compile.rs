@@ -64,7 +64,8 @@ fn interface_spec(interface: &Interface, ports: &mut Vec<PortSpec>) -> Interface
     spec
 }
 
-fn pool_spec(pool: &super::model::Pool) -> PoolSpec {
+/// A pool as the engine knows it.
+pub(crate) fn pool_spec(pool: &super::model::Pool) -> PoolSpec {
     PoolSpec {
         name: pool.name.value.clone(),
         prefixes: pool.prefixes.iter().map(|net| pair4(net)).collect(),
@@ -73,6 +74,7 @@ fn pool_spec(pool: &super::model::Pool) -> PoolSpec {
         block_size: pool.block_size,
         hold_down: pool.hold_down,
         parity: pool.parity,
+        deterministic: pool.deterministic.as_ref().map(|variables| variables.value),
     }
 }
 

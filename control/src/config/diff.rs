@@ -11,6 +11,7 @@ use sluice_shm::snapshot::MssClamp;
 
 use super::compile::compile;
 use super::model::{Config, Interface, Nat44, Nat64, Pool, Route, StaticBinding, Target};
+use super::variables::fingerprint;
 
 /// What happens to an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -252,8 +253,21 @@ fn pool(p: &Pool) -> Item {
             ("block-size", p.block_size.to_string()),
             ("hold-down", p.hold_down.to_string()),
             ("parity", p.parity.to_string()),
+            ("deterministic", deterministic(p)),
         ],
     }
+}
+
+/// All variables, but not the key: a difference is shown to whoever reads along.
+fn deterministic(p: &Pool) -> String {
+    let Some(variables) = &p.deterministic else { return "none".to_owned() };
+    let (first, length) = variables.inside;
+    let order = match variables.algorithm {
+        sluice_nat::Algorithm::Sequential => "sequential".to_owned(),
+        sluice_nat::Algorithm::Random(key) => format!("random, key: (hash {:08x})", fingerprint(key)),
+    };
+    let (inside, dynamic) = (std::net::Ipv4Addr::from_bits(first), variables.dynamic);
+    format!("{{ inside: {inside}/{length}, dynamic: {dynamic}, algorithm: {order} }}")
 }
 
 fn pool_name(c: &Config, pool: usize) -> String {

@@ -14,14 +14,17 @@ mod reader;
 mod rules;
 mod sections;
 mod value;
+mod variables;
 
 use std::path::{Path, PathBuf};
 
 pub use compile::compile;
+pub(crate) use compile::pool_spec;
 pub use device::Device;
 pub use diff::Diff;
 pub use model::Config;
 pub use problem::{ConfigError, Problem};
+pub use variables::{Variables, variables};
 
 use problem::Mark;
 use reader::{Cursor, Sink};

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
-use sluice_nat::{Filtering, Limits, Protocol, Timers};
+use sluice_nat::{DeterministicSpec, Filtering, Limits, Protocol, Timers};
 use sluice_shm::snapshot::{Dscp, IdleMode, MssClamp, Unsolicited};
 
 use super::device::Device;
@@ -92,6 +92,8 @@ pub struct Pool {
     pub hold_down: u32,
     /// Parity of UDP ports is kept if possible.
     pub parity: bool,
+    /// Inside hosts have port ranges that follow from their addresses (RFC 7422).
+    pub deterministic: Option<Located<DeterministicSpec>>,
 }
 
 /// A NAT64 rule.

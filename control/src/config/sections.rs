@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use sluice_nat::{Limits, PortSet, Protocol, Timers};
+use sluice_nat::{Algorithm, DeterministicSpec, Limits, PortSet, Protocol, Timers};
 use sluice_shm::snapshot::{Dscp, IdleMode, MAX_ICMP_SOURCES, MssClamp, Unsolicited, shares_cores};
 
 use super::device::{Device, is_kernel_name};
@@ -135,6 +135,7 @@ fn pool(name: Located<String>, cursor: &Cursor<'_>) -> Option<Pool> {
     let block_size = fields.get("block-size");
     let hold_down = fields.get("hold-down");
     let parity = fields.get("parity");
+    let deterministic = fields.get("deterministic");
     fields.finish();
 
     let mut networks = Vec::new();
@@ -164,6 +165,54 @@ fn pool(name: Located<String>, cursor: &Cursor<'_>) -> Option<Pool> {
         block_size: block_size as u16,
         hold_down: hold_down.and_then(|c| c.scalar("a duration", hold_down_time)).unwrap_or(120),
         parity: parity.and_then(|c| c.scalar("true or false", value::boolean)).unwrap_or(true),
+        deterministic: deterministic.and_then(|c| self::deterministic(&c)),
+    })
+}
+
+/// Port ranges that follow from inside addresses.
+fn deterministic(cursor: &Cursor<'_>) -> Option<Located<DeterministicSpec>> {
+    let mut fields = cursor.map("deterministic")?;
+    let inside = fields.require("inside", "10.0.0.0/24");
+    let dynamic = fields.get("dynamic");
+    let algorithm = fields.get("algorithm");
+    let key = fields.get("key");
+    fields.finish();
+    let inside = inside.and_then(|c| c.scalar("an IPv4 prefix", value::prefix4));
+    let dynamic = match dynamic {
+        Some(cursor) => cursor.scalar("a number", |text| value::number(text, 0, 1000)),
+        None => Some(1),
+    };
+    //= conformance PORT-20
+    let random = match algorithm {
+        Some(cursor) => cursor.scalar("`sequential` or `random`", value::algorithm),
+        None => Some(false),
+    };
+    let key_at = key.as_ref().map(Cursor::at);
+    let key = key.and_then(|c| c.scalar("a key of 32 hexadecimal digits", value::key));
+    let algorithm = match (random?, key_at) {
+        (false, None) => Algorithm::Sequential,
+        (false, Some(at)) => {
+            let message = format!("{}.key: a sequential order has no key", cursor.path);
+            cursor.sink.push(
+                Problem::new(at, format!("{}.key", cursor.path), message)
+                    .hint("leave it out, or write `algorithm: random`"),
+            );
+            return None;
+        }
+        (true, None) => {
+            cursor.error_hint(
+                format!("{}: the key `key` is missing, which a random order follows from", cursor.path),
+                "make one with `openssl rand -hex 16`, and keep it as long as the log",
+            );
+            return None;
+        }
+        (true, Some(_)) => Algorithm::Random(key?),
+    };
+    let inside = inside?;
+    let inside = (inside.network().to_bits(), inside.prefix_len());
+    Some(Located {
+        value: DeterministicSpec { inside, dynamic: dynamic? as u16, algorithm },
+        at: cursor.at(),
     })
 }
 

@@ -34,7 +34,7 @@ interfaces:
 workers: { cores: [2, 4-5], idle: pause }
 pools:
   public: { prefixes: [198.51.100.0/30], ports: 1024-65535, block-size: 512, hold-down: 1m, parity: false }
-  business: { prefixes: [203.0.113.7, 203.0.113.64/30] }
+  business: { prefixes: [203.0.113.7, 203.0.113.64/30], deterministic: { inside: 10.0.0.0/24, dynamic: 2, algorithm: random, key: 000102030405060708090a0b0c0d0e0f } }
 nat64:
   - { prefix: 2001:db8:64::/96, sources: 2001:db8:500::/56, pool: public, filtering: { tcp: address-dependent } }
   - { pool: business, interfaces: [inside], allow-non-global: true }
@@ -96,6 +96,10 @@ fn every_key_is_understood() {
     assert!(!config.interfaces[1].time_exceeded);
     assert_eq!(config.interfaces[2].mss_clamp, MssClamp::Off);
     assert_eq!((config.pools[0].hold_down, config.pools[0].parity), (60, false));
+    let variables = config.pools[1].deterministic.as_ref().map(|variables| variables.value);
+    let algorithm = sluice_nat::Algorithm::Random([0x0001_0203_0405_0607, 0x0809_0a0b_0c0d_0e0f]);
+    let inside = (0x0a00_0000, 24);
+    assert_eq!(variables, Some(sluice_nat::DeterministicSpec { inside, dynamic: 2, algorithm }));
     assert_eq!(config.pools[1].prefixes[0].value.to_string(), "203.0.113.7/32");
     assert_eq!(config.nat64[1].interfaces, [0]);
     assert!(config.nat64[1].allow_non_global);
@@ -147,6 +151,11 @@ const MISTAKES: &[Mistake] = &[
     ("hold-down", "1m,", "1h,", (15, 89), "at most 240 seconds", ""),
     ("pools overlap", "203.0.113.64/30]", "198.51.100.2/31]", (16, 39), "198.51.100.2/31 overlaps 198.51.100.0/30 of pool `public` (line 15)", "one pool"),
     ("pool swallows an address", "203.0.113.64/30]", "192.0.2.0/29]", (16, 39), "contains 192.0.2.2, the address of interface `outside`", "192.0.2.2/32"),
+    ("PORT-20", "algorithm: random", "algorithm: 1", (16, 118), "expected one of `sequential`, `random`, found `1`", "0 and 4 of RFC 7422"),
+    ("a key that is none", "0c0d0e0f", "0c0d0e", (16, 131), "32 hexadecimal digits", "openssl"),
+    ("a key too many", "algorithm: random,", "algorithm: sequential,", (16, 135), "a sequential order has no key", ""),
+    ("no key", ", key: 000102030405060708090a0b0c0d0e0f", "", (16, 72), "`key` is missing", "openssl"),
+    ("too many inside hosts", "10.0.0.0/24, dynamic", "10.0.0.0/12, dynamic", (16, 72), "with fewer than 64 ports for each", "longer `inside`"),
     ("too many pool addresses", "203.0.113.64/30]", "11.0.0.0/19]", (16, 39), "more than 4096 addresses", ""),
     ("ADDR-07", "2001:db8:64::/96", "2001:db8:64::/72", (18, 15), "length 32, 40, 48, 56, 64 or 96", "2001:db8:64::/96"),
     ("ADDR-09", "2001:db8:64::/96", "2001:db8:1:2:ab00::/96", (18, 15), "bits 64 to 71 are zero", ""),

@@ -221,6 +221,27 @@ pub(crate) fn dscp(text: &str) -> Parsed<Option<u8>> {
     })
 }
 
+/// Whether the order of deterministic ranges is random: A=4 of RFC 7422, else A=0.
+pub(crate) fn algorithm(text: &str) -> Parsed<bool> {
+    word(text, &[("sequential", false), ("random", true)]).map_err(|expected| match expected.hint {
+        Some(_) => expected,
+        None => expected.hint("these are the algorithms 0 and 4 of RFC 7422; there are no others here"),
+    })
+}
+
+/// A key of 128 bits.
+pub(crate) fn key(text: &str) -> Parsed<[u64; 2]> {
+    let expected = || {
+        Expected::new("a key of 32 hexadecimal digits, in quotes")
+            .hint("make one with `openssl rand -hex 16`")
+    };
+    if text.len() != 32 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(expected());
+    }
+    let key = u128::from_str_radix(text, 16).map_err(|_| expected())?;
+    Ok([(key >> 64) as u64, key as u64])
+}
+
 /// Whether SYNs that nobody asked for are held.
 pub(crate) fn unsolicited_syn(text: &str) -> Parsed<bool> {
     word(text, &[("drop", false), ("hold", true)])

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::deterministic::DeterministicError;
+
 /// A specification that makes no working translator. The text names the place by position in the lists of the
 /// [`crate::Spec`] and says what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +95,13 @@ pub enum ConfigError {
         /// Pool.
         pool: usize,
     },
+    /// A deterministic pool whose variables make no ranges.
+    Deterministic {
+        /// Pool.
+        pool: usize,
+        /// What is wrong.
+        error: DeterministicError,
+    },
     /// More pool addresses than the process was started for.
     TooManyAddresses {
         /// How many there may be.
@@ -182,6 +191,7 @@ impl fmt::Display for ConfigError {
             Self::HoldDown { pool } => {
                 write!(f, "pool {pool}: hold-down is at most {} seconds", Self::HOLD_DOWN_MAX)
             }
+            Self::Deterministic { pool, error } => write!(f, "pool {pool}: {error}"),
             Self::TooManyAddresses { max } => write!(f, "the pools have more than {max} addresses"),
             Self::AddressesResting => {
                 write!(

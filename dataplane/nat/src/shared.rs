@@ -23,7 +23,7 @@ use crate::types::{Kind, KindRealm, Protocol, WorkerId};
 pub(crate) const EXTENT: u32 = 4096;
 /// Logarithm of the ports of a unit, the smallest block. Owners are kept by unit, so that blocks of several sizes can live
 /// on one address: a block size may change while sessions last.
-const UNIT_SHIFT: u8 = 6;
+pub(crate) const UNIT_SHIFT: u8 = 6;
 /// Units of an address.
 const UNITS: usize = 65_536 >> UNIT_SHIFT;
 /// Entries of the table from hash to worker.

@@ -40,6 +40,30 @@ pub struct PoolSpec {
     pub hold_down: u32,
     /// Keep the parity of UDP ports when such a port is free (PORT-05).
     pub parity: bool,
+    /// Inside hosts have port ranges that follow from their addresses (PORT-17).
+    pub deterministic: Option<DeterministicSpec>,
+}
+
+/// The variables of RFC 7422 that a pool does not have anyway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct DeterministicSpec {
+    /// I: the IPv4 prefix of the inside hosts, host bits zero.
+    pub inside: (u32, u8),
+    /// D: for how many hosts' worth of ports an address has some that are given out dynamically.
+    pub dynamic: u16,
+    /// A: in which order hosts get their ranges.
+    pub algorithm: Algorithm,
+}
+
+/// The order in which inside hosts get their ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Algorithm {
+    /// A = 0: one after the other, an address after the other.
+    Sequential,
+    /// A = 4: by a permutation that only this key tells.
+    Random([u64; 2]),
 }
 
 /// Who may send to a binding from outside (RFC 4787, section 5).

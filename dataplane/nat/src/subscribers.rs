@@ -19,6 +19,7 @@ pub(crate) struct Subscriber {
     pub(crate) kind_realm: KindRealm,
     /// First of its port blocks.
     pub(crate) first_block: u32,
+    /// How many of them count against the limit: those of deterministic ranges do not.
     pub(crate) blocks: u16,
     pub(crate) sessions: u32,
     /// Dynamic bindings, by protocol (LIM-02).
@@ -41,7 +42,7 @@ impl Subscriber {
 
     /// Whether nothing is left of it, or nothing was made yet.
     pub(crate) fn is_idle(&self) -> bool {
-        self.blocks == 0 && self.sessions == 0 && self.statics == 0
+        self.first_block == blocks::NONE && self.sessions == 0 && self.statics == 0
     }
 
     /// Whether the rate allows one more session (LIM-03). Strangers have a bucket of their own, so that they cannot use up

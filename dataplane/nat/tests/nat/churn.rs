@@ -31,6 +31,11 @@ fn random_spec(dice: &mut Dice) -> Spec {
         port_max: 2047,
         block_size: sizes[dice.roll(3) as usize],
         hold_down: [0, 60, 120][dice.roll(3) as usize],
+        deterministic: (dice.roll(4) == 0).then_some(DeterministicSpec {
+            inside: (0x0a00_0000, 28),
+            dynamic: 1,
+            algorithm: [Algorithm::Sequential, Algorithm::Random([3, 4])][dice.roll(2) as usize],
+        }),
         ..pool("first", 0, 0)
     };
     made.pools.push(PoolSpec { port_max: 1500, block_size: 64, ..pool("second", 0xcb00_7180, 31) });

@@ -22,7 +22,8 @@ const IPV6: u8 = 2;
 pub(super) fn append(out: &mut [u8], structure: &[u8], source: u128) -> usize {
     let object = object(source);
     let start = if structure.is_empty() { HEADER_LEN } else { structure.len() };
-    let sound = structure.is_empty() || structure[0] >> 4 == VERSION >> 4 && structure.len() % 4 == 0;
+    let sound =
+        structure.is_empty() || structure[0] >> 4 == VERSION >> 4 && structure.len().is_multiple_of(4);
     let Some(place) = out.get_mut(start..start + OBJECT_LEN).filter(|_| sound) else {
         let len = structure.len().min(out.len());
         out[..len].copy_from_slice(&structure[..len]);

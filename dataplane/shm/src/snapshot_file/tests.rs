@@ -31,6 +31,7 @@ fn snapshot() -> Snapshot {
                 block_size: 256,
                 hold_down: 120,
                 parity: true,
+                deterministic: None,
             }],
             rules: vec![RuleSpec {
                 kind: Kind::Nat64,
