@@ -6,7 +6,7 @@
 
 use sluice_nat::{Direction, Fixed, InboundKey, Kind, OutboundKey, Search, SessionIndex, Tick};
 use sluice_packet::{
-    Delta, Ends, Family, Frame, Plain, plain_four_to_four, plain_four_to_six, plain_six_to_four,
+    Delta, Ends, Family, Frame, Plain, Remark, plain_four_to_four, plain_four_to_six, plain_six_to_four,
 };
 
 use crate::Population;
@@ -163,7 +163,7 @@ pub fn translate_outbound(
     let six = population.flows.kind == Kind::Nat64;
     let mut frame = frame(buffer, plain, if six { 40 } else { 20 });
     if six {
-        plain_six_to_four(&mut frame, plain, &header, &to, identification)
+        plain_six_to_four(&mut frame, plain, &header, &to, identification, Remark::COPY)
     } else {
         plain_four_to_four(&mut frame, plain, &header, &to, Some(identification))
     }
@@ -186,7 +186,7 @@ pub fn translate_inbound(
         let Some(prefix) = population.config.prefix64(fixed.prefix64) else { return false };
         let (source, destination) = (prefix.embed(fixed.remote), fixed.inside);
         let to = Ends { source, destination, source_port, destination_port, delta };
-        plain_four_to_six(&mut frame, plain, &frames::header(Family::V6), &to)
+        plain_four_to_six(&mut frame, plain, &frames::header(Family::V6), &to, Remark::COPY)
     } else {
         let (source, destination) = (fixed.remote, fixed.inside as u32);
         let to = Ends { source, destination, source_port, destination_port, delta };

@@ -123,6 +123,7 @@ impl Flows {
                 block_size: BINDINGS as u16,
                 hold_down: self.rest,
                 parity: false,
+                deterministic: None,
             }],
             rules: vec![RuleSpec {
                 kind: self.kind,

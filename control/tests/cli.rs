@@ -298,3 +298,38 @@ fn cycles_are_shown_by_worker_and_stage() {
     assert!(out.contains("load: 50.0%, - of the time"), "{out}");
     assert_eq!(sluice(dir.path(), &["cycles", "--interval", "0"]).status.code(), Some(2));
 }
+
+//= conformance PORT-18
+#[test]
+fn deterministic_ranges_are_told_in_both_directions() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    let name = file.to_str().unwrap();
+    let pool = "prefixes: [192.0.2.1], deterministic: { inside: 198.51.100.0/28, dynamic: 2 }";
+    let text_of = |pool: &str| {
+        format!("{GOOD}pools: {{ public: {{ {pool} }} }}\nnat44: [{{ sources: [198.51.100.0/28] }}]\n")
+    };
+    std::fs::write(&file, text_of(pool)).unwrap();
+    let ask = |arguments: &[&str]| {
+        let output = sluice(dir.path(), &[&["deterministic", "--config", name], arguments].concat());
+        let (out, err) = text(&output);
+        (output.status.code(), out, err)
+    };
+    let range = "198.51.100.2 has 192.0.2.1:5056-9087 (pool public)\n";
+    assert_eq!(ask(&["198.51.100.2"]).1, range);
+    assert_eq!(ask(&["192.0.2.1:9087"]).1, range);
+    assert_eq!(ask(&["192.0.2.1:2001"]).1, "198.51.100.1 has 192.0.2.1:1024-5055 (pool public)\n");
+    assert_eq!(ask(&[]).1, "pool public: I=198.51.100.0/28 O=192.0.2.1/32 C=14 D=2 M=4032 A=0 R=1024\n");
+    for (question, words) in
+        [("198.51.100.99", "in the `inside` of no deterministic pool"), ("192.0.2.1:60000", "in no range")]
+    {
+        let (status, _, err) = ask(&[question]);
+        assert!(status == Some(1) && err.contains(words), "{question}: {err}");
+    }
+    assert_eq!(ask(&["nonsense"]).0, Some(2));
+    let output = sluice(dir.path(), &["deterministic", "--json", "--config", name, "192.0.2.1:2001"]);
+    assert_eq!(json(&output)["inside"], "198.51.100.1");
+    std::fs::write(&file, text_of("prefixes: [192.0.2.1]")).unwrap();
+    let (status, _, err) = ask(&["192.0.2.1:2001"]);
+    assert!(status == Some(1) && err.contains("no pool is deterministic"), "{err}");
+}

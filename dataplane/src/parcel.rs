@@ -3,6 +3,7 @@
 //! All rings are single-producer single-consumer and bounded; a full one is a named drop of the producer.
 
 use sluice_dpdk::Mbuf;
+use sluice_nat::Tick;
 use sluice_packet::Head;
 
 /// Slots of a hand-off ring. One ring per ordered pair of workers.
@@ -26,6 +27,13 @@ pub enum Stage {
         head: Head,
         /// It is the second half of a hairpin.
         hairpin: bool,
+    },
+    /// A SYN from outside that waits for one from inside (N64-TCP-03), to the owner of its port.
+    StoredSyn {
+        /// Since when.
+        since: Tick,
+        /// It is the second half of a hairpin.
+        hairpinned: bool,
     },
     /// Complete; only to be sent out of the port.
     Transmit {

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use sluice_nat::{Config, RuleSpec};
-use sluice_shm::snapshot::{IcmpErrors, InterfaceSpec, MssClamp, Snapshot};
+use sluice_packet::Remark;
+use sluice_shm::snapshot::{IcmpErrors, InterfaceSpec, MAX_ICMP_SOURCES, MssClamp, Snapshot, Unsolicited};
 
 use crate::router::Routes;
 use crate::worker::Policy;
@@ -84,6 +85,14 @@ pub struct Setup {
     pub routes: Routes,
     /// ICMP errors a second and worker (ICMP-103).
     pub icmp_errors_per_second: IcmpErrors,
+    /// Addresses that stand for routers without one in errors from IPv6 to IPv4 (RFC 6791).
+    icmp_sources: Vec<u32>,
+    /// What becomes of the DSCP of packets that change family.
+    pub to_ipv4: Remark,
+    /// As for IPv4.
+    pub to_ipv6: Remark,
+    /// What becomes of packets from outside that nobody inside asked for.
+    pub unsolicited: Unsolicited,
     /// What workers do without packets.
     pub idle: Policy,
     /// Any IPv4 address of the box, for errors from an interface without one.
@@ -124,9 +133,22 @@ impl Setup {
             ports,
             routes,
             icmp_errors_per_second: snapshot.icmp_errors_per_second,
+            icmp_sources: icmp_sources(&snapshot.icmp_sources),
+            to_ipv4: snapshot.dscp.to_ipv4.map_or(Remark::COPY, Remark::to),
+            to_ipv6: snapshot.dscp.to_ipv6.map_or(Remark::COPY, Remark::to),
+            unsolicited: snapshot.unsolicited,
             idle: Policy::of(snapshot),
             local4,
         }
+    }
+
+    /// An address for an ICMP error of a router that has none: any of the pool, as `draw` says (ICMP-94).
+    pub fn icmp_source(&self, draw: impl FnOnce() -> u64) -> Option<u32> {
+        let count = self.icmp_sources.len() as u64;
+        if count == 0 {
+            return None;
+        }
+        self.icmp_sources.get((draw() % count) as usize).copied()
     }
 
     /// The interfaces of a port.
@@ -145,6 +167,15 @@ impl Setup {
     pub fn is_local_v4(&self, address: u32) -> bool {
         self.local4.binary_search(&address).is_ok()
     }
+}
+
+/// The addresses of some prefixes, as many as there may be.
+fn icmp_sources(prefixes: &[(u32, u8)]) -> Vec<u32> {
+    let addresses = |&(first, len): &(u32, u8)| {
+        let last = first | u32::MAX.checked_shr(len.into()).unwrap_or(0);
+        first..=last
+    };
+    prefixes.iter().flat_map(addresses).take(MAX_ICMP_SOURCES).collect()
 }
 
 fn interface(spec: &InterfaceSpec, macs: &[[u8; 6]]) -> Interface {
@@ -189,4 +220,17 @@ pub fn needs_rebuild(old: &Snapshot, new: &Snapshot) -> bool {
 /// Interfaces that rules name must exist.
 pub fn rules_fit(rules: &[RuleSpec], interfaces: usize) -> bool {
     rules.iter().all(|rule| rule.interfaces.iter().all(|&interface| usize::from(interface) < interfaces))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //= conformance ICMP-94
+    #[test]
+    fn every_address_of_the_pool_is_drawn() {
+        let prefixes = [(0xc633_6440, 31), (0xcb00_7107, 32)];
+        assert_eq!(icmp_sources(&prefixes), [0xc633_6440, 0xc633_6441, 0xcb00_7107]);
+        assert_eq!(icmp_sources(&[(0, 0)]).len(), MAX_ICMP_SOURCES);
+    }
 }

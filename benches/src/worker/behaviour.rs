@@ -83,6 +83,7 @@ fn spec() -> Spec {
         block_size: 256,
         hold_down: 120,
         parity: true,
+        deterministic: None,
     };
     let limits = Limits { new_sessions_per_second: 0, ..Limits::default() };
     Spec { pools: vec![pool], rules: vec![nat64, nat44], limits, ..Spec::default() }

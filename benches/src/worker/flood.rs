@@ -25,7 +25,7 @@ const BUSY: u32 = 64;
 const TURNS: usize = 600;
 
 /// How a packet of a stranger may end, if it opens no flow.
-const REFUSED: [DropReason; 10] = [
+const REFUSED: [DropReason; 11] = [
     DropReason::NoBinding,
     DropReason::UnsolicitedSyn,
     DropReason::TcpNoSession,
@@ -35,6 +35,7 @@ const REFUSED: [DropReason; 10] = [
     DropReason::SubscriberTableFull,
     DropReason::SubscriberSessions,
     DropReason::SubscriberPorts,
+    DropReason::SubscriberMappings,
     DropReason::MissBudget,
 ];
 

@@ -10,6 +10,7 @@ mod config;
 mod counters;
 mod cycles;
 mod decode;
+mod deterministic;
 mod line;
 mod logging;
 mod output;
@@ -83,6 +84,8 @@ enum Command {
     Cycles(cycles::Cycles),
     /// List sessions
     Sessions(sessions::Sessions),
+    /// Tell the ports of an inside host, or the host of a port, where pools are deterministic
+    Deterministic(deterministic::ShowDeterministic),
     /// Follow packets through the gateway, stage by stage
     Trace(trace::Trace),
     /// Show the applied configuration
@@ -141,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Counters(command) => command.run(global, &mut out),
         Command::Cycles(command) => command.run(global, &mut out),
         Command::Sessions(command) => command.run(global, &mut out),
+        Command::Deterministic(command) => command.run(global, &mut out),
         Command::Trace(command) => command.run(global, &mut out),
         Command::Config(command) => command.run(global, &mut out),
         Command::Completions { shell } => {

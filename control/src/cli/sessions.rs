@@ -256,14 +256,5 @@ fn state(number: u8) -> &'static str {
 
 /// Seconds that a session lives without a packet.
 fn life(class: u8, timers: &Timers) -> Option<u32> {
-    [
-        (TimerClass::Udp, timers.udp),
-        (TimerClass::Icmp, timers.icmp),
-        (TimerClass::TcpOpening, timers.tcp_opening),
-        (TimerClass::TcpEstablished, timers.tcp_established),
-        (TimerClass::TcpTransitory, timers.tcp_transitory),
-    ]
-    .into_iter()
-    .find(|(known, _)| *known as u8 == class)
-    .map(|(_, seconds)| seconds)
+    TimerClass::ALL.into_iter().find(|known| *known as u8 == class).map(|class| timers.seconds(class))
 }

@@ -1,10 +1,12 @@
 //! What only the whole file can tell: overlaps, duplicates, names that collide.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
+use sluice_nat::Deterministic;
 
+use super::compile::pool_spec;
 use super::model::{Config, Interface, Target};
 use super::problem::{Located, Mark, Problem};
 use super::reader::Sink;
@@ -23,6 +25,7 @@ pub(crate) fn check(config: &Config, sink: &Sink) {
     devices(config, sink);
     addresses(config, sink);
     pools(config, sink);
+    deterministic(config, sink);
     prefixes(config, sink);
     statics(config, sink);
     routes(config, sink);
@@ -189,6 +192,32 @@ fn pools(config: &Config, sink: &Sink) {
             }
             seen.push((&pool.name, prefix));
             pool_and_interfaces(config, &path, prefix, sink);
+        }
+    }
+}
+
+/// The variables of deterministic pools make ranges, and somebody has them.
+fn deterministic(config: &Config, sink: &Sink) {
+    for (number, pool) in config.pools.iter().enumerate() {
+        let Some(variables) = &pool.deterministic else { continue };
+        let path = format!("pools.{}.deterministic", pool.name.value);
+        if let Err(error) = Deterministic::of(&pool_spec(pool)) {
+            let hint = "use more external addresses, a longer `inside` prefix or a smaller `dynamic`";
+            sink.push(Problem::new(variables.at, &path, format!("{path}: {error}")).hint(hint));
+            continue;
+        }
+        let (first, length) = variables.inside;
+        let inside = Ipv4Net::new(Ipv4Addr::from_bits(first), length).unwrap_or_default();
+        let served = config.nat44.iter().filter(|rule| rule.pool == number);
+        if !served.flat_map(|rule| &rule.sources).any(|source| overlap(source, &inside)) {
+            sink.warn(
+                Problem::new(
+                    variables.at,
+                    &path,
+                    format!("{path}: no nat44 rule with this pool serves hosts of {inside}"),
+                )
+                .hint("ranges are for the hosts of `inside`; everybody else has dynamic blocks"),
+            );
         }
     }
 }

@@ -34,6 +34,9 @@ pub fn compile(config: &Config, generation: u64) -> Snapshot {
         },
         routes: connected(config).chain(configured(config)).collect(),
         icmp_errors_per_second: config.icmp_errors_per_second,
+        icmp_sources: config.icmp_sources.iter().map(|net| pair4(net)).collect(),
+        dscp: config.dscp,
+        unsolicited: config.unsolicited,
         sessions: config.sessions.next_multiple_of(EXTENT),
     }
 }
@@ -65,7 +68,8 @@ fn interface_spec(interface: &Interface, ports: &mut Vec<PortSpec>) -> Interface
     spec
 }
 
-fn pool_spec(pool: &super::model::Pool) -> PoolSpec {
+/// A pool as the engine knows it.
+pub(crate) fn pool_spec(pool: &super::model::Pool) -> PoolSpec {
     PoolSpec {
         name: pool.name.value.clone(),
         prefixes: pool.prefixes.iter().map(|net| pair4(net)).collect(),
@@ -74,6 +78,7 @@ fn pool_spec(pool: &super::model::Pool) -> PoolSpec {
         block_size: pool.block_size,
         hold_down: pool.hold_down,
         parity: pool.parity,
+        deterministic: pool.deterministic.as_ref().map(|variables| variables.value),
     }
 }
 

@@ -6,12 +6,13 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 use similar::{Algorithm, ChangeTag, TextDiff, capture_diff_slices};
-use sluice_nat::{Filtering, Protocol};
+use sluice_nat::{Filtering, Limits, Protocol, Timers};
 use sluice_shm::snapshot::MssClamp;
 
 use super::compile::compile;
 use super::logging::Transport;
 use super::model::{Config, Interface, Nat44, Nat64, Pool, Route, StaticBinding, Target};
+use super::variables::fingerprint;
 
 /// What happens to an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +124,9 @@ const SECTIONS: &[(&str, Items, bool)] = &[
     ("subscribers", subscribers, false),
     ("timers", timers, false),
     ("fragments", fragments, false),
+    ("icmp-source-pool", icmp_sources, false),
+    ("dscp", dscp, false),
+    ("unsolicited", unsolicited, false),
     ("routes", |c| c.routes.iter().map(|r| route(c, r)).collect(), false),
     ("limits", general, false),
     ("logging", logging, false),
@@ -253,8 +257,21 @@ fn pool(p: &Pool) -> Item {
             ("block-size", p.block_size.to_string()),
             ("hold-down", p.hold_down.to_string()),
             ("parity", p.parity.to_string()),
+            ("deterministic", deterministic(p)),
         ],
     }
+}
+
+/// All variables, but not the key: a difference is shown to whoever reads along.
+fn deterministic(p: &Pool) -> String {
+    let Some(variables) = &p.deterministic else { return "none".to_owned() };
+    let (first, length) = variables.inside;
+    let order = match variables.algorithm {
+        sluice_nat::Algorithm::Sequential => "sequential".to_owned(),
+        sluice_nat::Algorithm::Random(key) => format!("random, key: (hash {:08x})", fingerprint(key)),
+    };
+    let (inside, dynamic) = (std::net::Ipv4Addr::from_bits(first), variables.dynamic);
+    format!("{{ inside: {inside}/{length}, dynamic: {dynamic}, algorithm: {order} }}")
 }
 
 fn pool_name(c: &Config, pool: usize) -> String {
@@ -344,8 +361,21 @@ fn subscribers(c: &Config) -> Vec<Item> {
         ("max-sessions", s.max_sessions.to_string()),
         ("max-port-blocks", s.max_port_blocks.to_string()),
         ("new-sessions-per-second", s.new_sessions_per_second.to_string()),
-        ("max-subscribers", s.max_subscribers.to_string()),
+        ("max-mappings", mappings(&s.max_mappings)),
+        ("max-subscribers", limit(s.max_subscribers)),
     ])]
+}
+
+fn limit(count: u32) -> String {
+    if count == Limits::NONE { "none".to_owned() } else { count.to_string() }
+}
+
+fn mappings(all: &[u32; 3]) -> String {
+    if all.iter().all(|count| *count == all[0]) {
+        return limit(all[0]);
+    }
+    let each: Vec<String> = Protocol::ALL.iter().map(|p| format!("{p}: {}", limit(all[p.index()]))).collect();
+    format!("{{ {} }}", each.join(", "))
 }
 
 fn timers(c: &Config) -> Vec<Item> {
@@ -357,7 +387,31 @@ fn timers(c: &Config) -> Vec<Item> {
         ("tcp-transitory", t.tcp_transitory.to_string()),
         ("icmp", t.icmp.to_string()),
         ("udp-inbound-refresh", t.udp_inbound_refresh.to_string()),
+        ("udp-short", udp_short(t)),
     ])]
+}
+
+fn icmp_sources(c: &Config) -> Vec<Item> {
+    c.icmp_sources.iter().map(|net| Item { key: net.value.to_string(), fields: Vec::new() }).collect()
+}
+
+fn dscp(c: &Config) -> Vec<Item> {
+    let word = |dscp: Option<u8>| dscp.map_or_else(|| "copy".to_owned(), |dscp| dscp.to_string());
+    vec![settings(vec![("to-ipv4", word(c.dscp.to_ipv4)), ("to-ipv6", word(c.dscp.to_ipv6))])]
+}
+
+fn unsolicited(c: &Config) -> Vec<Item> {
+    let u = &c.unsolicited;
+    let word = |yes: bool, word: &str| if yes { word.to_owned() } else { "drop".to_owned() };
+    vec![settings(vec![("tcp-syn", word(u.hold_syns, "hold")), ("other", word(u.reject, "reject"))])]
+}
+
+fn udp_short(t: &Timers) -> String {
+    if t.udp_short_ports.is_empty() {
+        return "none".to_owned();
+    }
+    let ports: Vec<_> = t.udp_short_ports.iter().collect();
+    format!("{{ ports: {}, time: {} }}", list(&ports), t.udp_short)
 }
 
 fn fragments(c: &Config) -> Vec<Item> {

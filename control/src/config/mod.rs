@@ -15,15 +15,18 @@ mod reader;
 mod rules;
 mod sections;
 mod value;
+mod variables;
 
 use std::path::{Path, PathBuf};
 
 pub use compile::compile;
+pub(crate) use compile::pool_spec;
 pub use device::Device;
 pub use diff::Diff;
 pub use logging::Logging;
 pub use model::Config;
 pub use problem::{ConfigError, Problem};
+pub use variables::{Variables, variables};
 
 use problem::Mark;
 use reader::{Cursor, Sink};
@@ -126,6 +129,9 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
     let fragments = fields.get("fragments");
     let routes = fields.get("routes");
     let icmp_errors = fields.get("icmp-errors-per-second");
+    let icmp_sources = fields.get("icmp-source-pool");
+    let dscp = fields.get("dscp");
+    let unsolicited = fields.get("unsolicited");
     let sessions = fields.get("sessions");
     let logging = fields.get("logging");
     fields.get("bgp");
@@ -150,6 +156,9 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
         timers: sections::timers(timers),
         fragments: sections::fragments(fragments),
         icmp_errors_per_second: sections::icmp_errors(icmp_errors),
+        icmp_sources: sections::icmp_sources(icmp_sources),
+        dscp: sections::dscp(dscp),
+        unsolicited: sections::unsolicited(unsolicited),
         sessions: sections::sessions(sessions),
         logging: logging::logging(logging),
         interfaces,

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
-use sluice_nat::{Filtering, FragmentSpec, Limits, Protocol, Timers};
-use sluice_shm::snapshot::{IcmpErrors, IdleMode, MssClamp};
+use sluice_nat::{DeterministicSpec, Filtering, FragmentSpec, Limits, Protocol, Timers};
+use sluice_shm::snapshot::{Dscp, IcmpErrors, IdleMode, MssClamp, Unsolicited};
 
 use super::device::Device;
 use super::logging::Logging;
@@ -39,6 +39,12 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// ICMP errors a second and worker, by family; 0 for none.
     pub icmp_errors_per_second: IcmpErrors,
+    /// Source addresses of ICMP errors from IPv6 routers (RFC 6791).
+    pub icmp_sources: Vec<Located<Ipv4Net>>,
+    /// DSCP of packets that change family.
+    pub dscp: Dscp,
+    /// What becomes of packets from outside that nobody inside asked for.
+    pub unsolicited: Unsolicited,
     /// Capacity of the session table.
     pub sessions: u32,
     /// What is logged, and to whom.
@@ -93,6 +99,8 @@ pub struct Pool {
     pub hold_down: u32,
     /// Parity of UDP ports is kept if possible.
     pub parity: bool,
+    /// Inside hosts have port ranges that follow from their addresses (RFC 7422).
+    pub deterministic: Option<Located<DeterministicSpec>>,
 }
 
 /// A NAT64 rule.

@@ -256,7 +256,8 @@ mod tests {
         let start = std::time::Instant::now();
         let problem = parse(&bomb).unwrap_err();
         assert!(problem.message.contains("alias"), "{}", problem.message);
-        assert!(start.elapsed().as_secs() < 2);
+        // Expanded, it would not end at all.
+        assert!(start.elapsed().as_secs() < 30);
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! The sections of the file that stand for themselves: interfaces, workers, pools, limits, timers.
 
-use sluice_nat::{FragmentSpec, Limits, Timers};
-use sluice_shm::snapshot::{IcmpErrors, IdleMode, MssClamp, shares_cores};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use sluice_nat::{Algorithm, DeterministicSpec, FragmentSpec, Limits, PortSet, Protocol, Timers};
+use sluice_shm::snapshot::{
+    Dscp, IcmpErrors, IdleMode, MAX_ICMP_SOURCES, MssClamp, Unsolicited, shares_cores,
+};
 
 use super::device::{Device, is_kernel_name};
 use super::model::{Interface, Pool, Workers};
+use super::node::Kind;
 use super::problem::{Located, Problem};
 use super::reader::{Cursor, Expected};
 use super::value;
@@ -135,6 +141,7 @@ fn pool(name: Located<String>, cursor: &Cursor<'_>) -> Option<Pool> {
     let block_size = fields.get("block-size");
     let hold_down = fields.get("hold-down");
     let parity = fields.get("parity");
+    let deterministic = fields.get("deterministic");
     fields.finish();
 
     let mut networks = Vec::new();
@@ -164,6 +171,54 @@ fn pool(name: Located<String>, cursor: &Cursor<'_>) -> Option<Pool> {
         block_size: block_size as u16,
         hold_down: hold_down.and_then(|c| c.scalar("a duration", hold_down_time)).unwrap_or(120),
         parity: parity.and_then(|c| c.scalar("true or false", value::boolean)).unwrap_or(true),
+        deterministic: deterministic.and_then(|c| self::deterministic(&c)),
+    })
+}
+
+/// Port ranges that follow from inside addresses.
+fn deterministic(cursor: &Cursor<'_>) -> Option<Located<DeterministicSpec>> {
+    let mut fields = cursor.map("deterministic")?;
+    let inside = fields.require("inside", "10.0.0.0/24");
+    let dynamic = fields.get("dynamic");
+    let algorithm = fields.get("algorithm");
+    let key = fields.get("key");
+    fields.finish();
+    let inside = inside.and_then(|c| c.scalar("an IPv4 prefix", value::prefix4));
+    let dynamic = match dynamic {
+        Some(cursor) => cursor.scalar("a number", |text| value::number(text, 0, 1000)),
+        None => Some(1),
+    };
+    //= conformance PORT-20
+    let random = match algorithm {
+        Some(cursor) => cursor.scalar("`sequential` or `random`", value::algorithm),
+        None => Some(false),
+    };
+    let key_at = key.as_ref().map(Cursor::at);
+    let key = key.and_then(|c| c.scalar("a key of 32 hexadecimal digits", value::key));
+    let algorithm = match (random?, key_at) {
+        (false, None) => Algorithm::Sequential,
+        (false, Some(at)) => {
+            let message = format!("{}.key: a sequential order has no key", cursor.path);
+            cursor.sink.push(
+                Problem::new(at, format!("{}.key", cursor.path), message)
+                    .hint("leave it out, or write `algorithm: random`"),
+            );
+            return None;
+        }
+        (true, None) => {
+            cursor.error_hint(
+                format!("{}: the key `key` is missing, which a random order follows from", cursor.path),
+                "make one with `openssl rand -hex 16`, and keep it as long as the log",
+            );
+            return None;
+        }
+        (true, Some(_)) => Algorithm::Random(key?),
+    };
+    let inside = inside?;
+    let inside = (inside.network().to_bits(), inside.prefix_len());
+    Some(Located {
+        value: DeterministicSpec { inside, dynamic: dynamic? as u16, algorithm },
+        at: cursor.at(),
     })
 }
 
@@ -197,6 +252,7 @@ pub(crate) fn subscribers(section: Option<Cursor<'_>>) -> Limits {
     let sessions = fields.get("max-sessions");
     let blocks = fields.get("max-port-blocks");
     let rate = fields.get("new-sessions-per-second");
+    let mappings = fields.get("max-mappings");
     let subscribers = fields.get("max-subscribers");
     fields.finish();
     Limits {
@@ -212,11 +268,32 @@ pub(crate) fn subscribers(section: Option<Cursor<'_>>) -> Limits {
         new_sessions_per_second: rate
             .and_then(|c| c.scalar("a count, 0 for no limit", |t| value::count(t, 0, 100_000_000)))
             .unwrap_or(default.new_sessions_per_second),
+        max_mappings: mappings.map_or(default.max_mappings, |c| self::mappings(&c)),
         //= conformance LIM-14
         max_subscribers: subscribers
-            .and_then(|c| c.scalar("a count, 0 for no limit", |t| value::count(t, 0, 1 << 28)))
+            .and_then(|c| c.scalar("a count", |t| value::count(t, 1, 1 << 28)))
             .unwrap_or(default.max_subscribers),
     }
+}
+
+/// One limit for each protocol, or one for those that are named.
+//= conformance LIM-02
+fn mappings(cursor: &Cursor<'_>) -> [u32; 3] {
+    let count = |c: &Cursor<'_>| {
+        let what = "a count, or a mapping with one for `tcp`, `udp` and `icmp`";
+        c.scalar(what, |t| value::count(t, 1, 1 << 28)).unwrap_or(Limits::NONE)
+    };
+    if !matches!(cursor.node.kind, Kind::Map(_)) {
+        return [count(cursor); 3];
+    }
+    let mut all = [Limits::NONE; 3];
+    if let Some(mut fields) = cursor.map("max-mappings") {
+        for (key, protocol) in [("icmp", Protocol::Icmp), ("tcp", Protocol::Tcp), ("udp", Protocol::Udp)] {
+            all[protocol.index()] = fields.get(key).map_or(Limits::NONE, |c| count(&c));
+        }
+        fields.finish();
+    }
+    all
 }
 
 pub(crate) fn timers(section: Option<Cursor<'_>>) -> Timers {
@@ -252,16 +329,47 @@ pub(crate) fn timers(section: Option<Cursor<'_>>) -> Timers {
             60,
             "RFC 5508 REQ-2 forbids a shorter ICMP timer; 60 is the default",
         ),
-        udp_inbound_refresh: true,
+        ..default
     };
     let refresh = fields.get("udp-inbound-refresh");
+    let short = fields.get("udp-short");
     fields.finish();
+    let (udp_short, udp_short_ports) =
+        short.and_then(|c| udp_short(&c, timers.udp)).unwrap_or((default.udp_short, default.udp_short_ports));
     Timers {
         udp_inbound_refresh: refresh
             .and_then(|c| c.scalar("true or false", value::boolean))
             .unwrap_or(default.udp_inbound_refresh),
+        udp_short,
+        udp_short_ports,
         ..timers
     }
+}
+
+/// A shorter timer for some ports: of NAT44 only, for RFC 6146 has no such exception.
+//= conformance N64-UDP-16
+fn udp_short(cursor: &Cursor<'_>, longest: u32) -> Option<(u32, PortSet)> {
+    let mut fields = cursor.map("udp-short")?;
+    let ports = fields.require("ports", "[53, 123]");
+    let time = fields.require("time", "30");
+    fields.finish();
+    let time = time.and_then(|c| {
+        c.scalar("a duration", |text| {
+            match value::duration_from(text, 1, "0 would end every session at once")? {
+                seconds if seconds <= longest => Ok(seconds),
+                _ => Err(Expected::new(format!("at most {longest} seconds, the time of all other ports"))),
+            }
+        })
+    });
+    let mut set = PortSet::default();
+    for item in ports?.items("ports") {
+        let port = item.scalar("a port from 1 to 1023", |text| {
+            let hint = "RFC 4787 REQ-5 allows shorter timers for well-known ports only";
+            value::number(text, 1, u32::from(PortSet::END) - 1).map_err(|expected| expected.hint(hint))
+        });
+        set.insert(port.unwrap_or_default() as u16);
+    }
+    Some((time?, set))
 }
 
 /// Bounds are those of `sluice_nat`, which checks them once more.
@@ -325,6 +433,68 @@ pub(crate) fn icmp_errors(section: Option<Cursor<'_>>) -> IcmpErrors {
             }
         }
         Some(section) => rate(section).map_or(default, IcmpErrors::both),
+    }
+}
+
+/// A pool of RFC 6791, whose addresses have to mean something to whoever sees them.
+//= conformance ICMP-94
+pub(crate) fn icmp_sources(section: Option<Cursor<'_>>) -> Vec<Located<Ipv4Net>> {
+    let Some(cursor) = section else { return Vec::new() };
+    let mut all = Vec::new();
+    let mut count = 0;
+    for item in cursor.items("IPv4 prefixes") {
+        let Some(net) = item.located("an IPv4 prefix", value::prefix4) else { continue };
+        let of_one_site = PRIVATE.iter().find(|private| private.contains(&*net) || net.contains(*private));
+        let usable = sluice_packet::is_routable_unicast_v4;
+        if let Some(private) = of_one_site {
+            let hint = format!(
+                "{private} means another host everywhere else (RFC 6791, section 3.1); use public addresses"
+            );
+            item.expected(Expected::new("addresses that are the same host for everybody").hint(hint));
+        } else if !usable(net.network().to_bits()) || !usable(net.broadcast().to_bits()) {
+            item.expected(Expected::new("unicast addresses"));
+        }
+        count += 1u64 << (32 - net.prefix_len());
+        all.push(net);
+    }
+    if count > MAX_ICMP_SOURCES as u64 {
+        cursor
+            .error(format!("{}: expected at most {MAX_ICMP_SOURCES} addresses, found {count}", cursor.path));
+    }
+    all
+}
+
+/// RFC 1918 and RFC 6598.
+const PRIVATE: [Ipv4Net; 4] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
+    Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
+    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
+];
+
+/// What RFC 7915 calls ignoring the traffic class, or TOS.
+//= conformance XLT-09, XLT-21
+pub(crate) fn dscp(section: Option<Cursor<'_>>) -> Dscp {
+    let Some(mut fields) = section.and_then(|s| s.map("dscp")) else { return Dscp::default() };
+    let mut one = |key| fields.get(key).and_then(|c| c.scalar("`copy` or a DSCP", value::dscp)).flatten();
+    let dscp = Dscp { to_ipv4: one("to-ipv4"), to_ipv6: one("to-ipv6") };
+    fields.finish();
+    dscp
+}
+
+pub(crate) fn unsolicited(section: Option<Cursor<'_>>) -> Unsolicited {
+    let default = Unsolicited::default();
+    let Some(mut fields) = section.and_then(|s| s.map("unsolicited")) else { return default };
+    let syn = fields.get("tcp-syn");
+    let other = fields.get("other");
+    fields.finish();
+    //= conformance N64-TCP-40, N44-08
+    let hold_syns = syn.and_then(|c| c.scalar("`drop` or `hold`", value::unsolicited_syn));
+    //= conformance N64-UDP-12
+    let reject = other.and_then(|c| c.scalar("`drop` or `reject`", value::unsolicited_other));
+    Unsolicited {
+        hold_syns: hold_syns.unwrap_or(default.hold_syns),
+        reject: reject.unwrap_or(default.reject),
     }
 }
 

@@ -34,7 +34,7 @@ interfaces:
 workers: { cores: [2, 4-5], idle: pause }
 pools:
   public: { prefixes: [198.51.100.0/30], ports: 1024-65535, block-size: 512, hold-down: 1m, parity: false }
-  business: { prefixes: [203.0.113.7, 203.0.113.64/30] }
+  business: { prefixes: [203.0.113.7, 203.0.113.64/30], deterministic: { inside: 10.0.0.0/24, dynamic: 2, algorithm: random, key: 000102030405060708090a0b0c0d0e0f } }
 nat64:
   - { prefix: 2001:db8:64::/96, sources: 2001:db8:500::/56, pool: public, filtering: { tcp: address-dependent } }
   - { pool: business, interfaces: [inside], allow-non-global: true }
@@ -44,8 +44,8 @@ static-bindings:
   - { protocol: tcp, inside: \"[2001:db8:500::1]:22\", external: \"198.51.100.1:2222\" }
   - { protocol: udp, inside: \"10.0.0.7:53\", external: \"192.0.2.9:53\" }
   - { protocol: icmp, inside: \"[2001:db8:9::1]:0\", external: \"198.51.100.1:7\", prefix: 64:ff9b::/96 }
-subscribers: { ipv6-prefix-length: 56, max-sessions: 10k, max-port-blocks: 4, new-sessions-per-second: 0 }
-timers: { udp: 5m, tcp-established: 2h4m, tcp-opening: 30, icmp: 60s }
+subscribers: { ipv6-prefix-length: 56, max-sessions: 10k, max-port-blocks: 4, new-sessions-per-second: 0, max-mappings: { udp: 2k, icmp: 50 }, max-subscribers: 1k }
+timers: { udp: 5m, tcp-established: 2h4m, tcp-opening: 30, icmp: 60s, udp-short: { ports: [53, 123], time: 30 } }
 routes:
   - { to: 0.0.0.0/0, via: 192.0.2.1 }
   - { to: '::/0', via: fe80::1, interface: outside }
@@ -53,6 +53,9 @@ routes:
   - { to: 192.168.0.0/16, blackhole: true }
 icmp-errors-per-second: never
 sessions: 2M
+unsolicited: { tcp-syn: hold, other: reject }
+dscp: { to-ipv4: 8, to-ipv6: copy }
+icmp-source-pool: [203.0.113.128/28, 203.0.113.200]
 fragments: { timeout: 5s, datagrams: 1k, waiting: 512, per-source: 64, lowest-ipv6-mtu: 1500, ipv4-identification: remap }
 ";
 
@@ -78,6 +81,8 @@ fn a_small_case_is_small_and_has_careful_defaults() {
     assert_eq!((config.interfaces[0].mtu, config.interfaces[0].mss_clamp), (1500, MssClamp::Auto));
     //= conformance ADDR-17
     assert_eq!(config.nat64[0].prefix.value.to_string(), "64:ff9b::/96");
+    //= conformance N64-TCP-40
+    assert!(!config.unsolicited.hold_syns && !config.unsolicited.reject);
     assert_eq!(config.workers, model::Workers { cores: Vec::new(), idle: IdleMode::Auto });
 }
 
@@ -93,14 +98,22 @@ fn every_key_is_understood() {
     assert!(!config.interfaces[1].time_exceeded);
     assert_eq!(config.interfaces[2].mss_clamp, MssClamp::Off);
     assert_eq!((config.pools[0].hold_down, config.pools[0].parity), (60, false));
+    let variables = config.pools[1].deterministic.as_ref().map(|variables| variables.value);
+    let algorithm = sluice_nat::Algorithm::Random([0x0001_0203_0405_0607, 0x0809_0a0b_0c0d_0e0f]);
+    let inside = (0x0a00_0000, 24);
+    assert_eq!(variables, Some(sluice_nat::DeterministicSpec { inside, dynamic: 2, algorithm }));
     assert_eq!(config.pools[1].prefixes[0].value.to_string(), "203.0.113.7/32");
     assert_eq!(config.nat64[1].interfaces, [0]);
     assert!(config.nat64[1].allow_non_global);
     assert_eq!(config.subscribers.max_sessions, 10_000);
+    assert_eq!(config.subscribers.max_mappings, [50, sluice_nat::Limits::NONE, 2000]);
+    assert_eq!(config.subscribers.max_subscribers, 1000);
     assert_eq!(
         (config.timers.udp, config.timers.tcp_established, config.timers.tcp_opening),
         (300, 10_800, 30)
     );
+    assert_eq!(config.timers.udp_short, 30);
+    assert_eq!(config.timers.udp_short_ports.iter().collect::<Vec<_>>(), [53, 123]);
     assert_eq!(config.static_bindings.iter().map(|b| b.rule).collect::<Vec<_>>(), [0, 0, 1]);
     assert_eq!((config.icmp_errors_per_second, config.sessions), (IcmpErrors::both(0), 2_000_000));
     assert_eq!(config.gateways().len(), 2);
@@ -108,6 +121,9 @@ fn every_key_is_understood() {
     assert_eq!((fragments.timeout, fragments.datagrams, fragments.waiting), (5, 1000, 512));
     assert_eq!((fragments.per_source, fragments.lowest_ipv6_mtu), (64, 1500));
     assert!(fragments.remap_identification);
+    assert_eq!(config.icmp_sources.len(), 2);
+    assert_eq!((config.dscp.to_ipv4, config.dscp.to_ipv6), (Some(8), None));
+    assert!(config.unsolicited.hold_syns && config.unsolicited.reject);
 }
 
 //= conformance FRAG-02, FRAG-19
@@ -184,6 +200,11 @@ const MISTAKES: &[Mistake] = &[
     ("hold-down", "1m,", "1h,", (15, 89), "at most 240 seconds", ""),
     ("pools overlap", "203.0.113.64/30]", "198.51.100.2/31]", (16, 39), "198.51.100.2/31 overlaps 198.51.100.0/30 of pool `public` (line 15)", "one pool"),
     ("pool swallows an address", "203.0.113.64/30]", "192.0.2.0/29]", (16, 39), "contains 192.0.2.2, the address of interface `outside`", "192.0.2.2/32"),
+    ("PORT-20", "algorithm: random", "algorithm: 1", (16, 118), "expected one of `sequential`, `random`, found `1`", "0 and 4 of RFC 7422"),
+    ("a key that is none", "0c0d0e0f", "0c0d0e", (16, 131), "32 hexadecimal digits", "openssl"),
+    ("a key too many", "algorithm: random,", "algorithm: sequential,", (16, 135), "a sequential order has no key", ""),
+    ("no key", ", key: 000102030405060708090a0b0c0d0e0f", "", (16, 72), "`key` is missing", "openssl"),
+    ("too many inside hosts", "10.0.0.0/24, dynamic", "10.0.0.0/12, dynamic", (16, 72), "with fewer than 64 ports for each", "longer `inside`"),
     ("too many pool addresses", "203.0.113.64/30]", "11.0.0.0/19]", (16, 39), "more than 4096 addresses", ""),
     ("ADDR-07", "2001:db8:64::/96", "2001:db8:64::/72", (18, 15), "length 32, 40, 48, 56, 64 or 96", "2001:db8:64::/96"),
     ("ADDR-09", "2001:db8:64::/96", "2001:db8:1:2:ab00::/96", (18, 15), "bits 64 to 71 are zero", ""),
@@ -206,8 +227,14 @@ const MISTAKES: &[Mistake] = &[
     ("N64-UDP-05", "udp: 5m", "udp: 60", (27, 16), "at least 120 seconds, found `60`", "RFC 4787"),
     ("N64-TCP-34", "3h", "1h", (27, 37), "at least 7200 seconds, found `1h`", "RFC 5382"),
     ("N64-ICMP-05", "60s", "30", (27, 64), "at least 60 seconds, found `30`", "RFC 5508"),
+    ("N64-UDP-16, port", "[53, 123]", "[53, 5353]", (27, 94), "a number from 1 to 1023, found `5353`", "well-known ports only"),
+    ("N64-UDP-16, time", "time: 30 ", "time: 10m ", (27, 106), "at most 300 seconds", ""),
+    ("N64-UDP-16, no time", ", time: 30 ", " ", (27, 80), "`time` is missing", ""),
     ("duration", "udp: 5m", "udp: soon", (27, 16), "a duration such as", ""),
     ("subscriber prefix", "length: 56", "length: 32", (26, 36), "a number from 48 to 128", ""),
+    ("LIM-02", "udp: 2k", "udp: 0", (26, 128), "a count from 1", ""),
+    ("LIM-02, key", "icmp: 50", "imcp: 50", (26, 132), "unknown key `imcp`, did you mean `icmp`?", ""),
+    ("LIM-14", "max-subscribers: 1k", "max-subscribers: none", (26, 161), "a count from 1", ""),
     ("gateway off-link", "via: 192.0.2.1 }", "via: 192.0.9.1 }", (29, 27), "not in a subnet of any interface", "192.0.2.0/30"),
     ("gateway is the box", "via: 192.0.2.1 }", "via: 192.0.2.2 }", (29, 27), "is this box itself, on `outside`", ""),
     ("link-local without interface", "via: fe80::1, interface: outside", "via: fe80::1", (30, 24), "link-local", "`interface`"),
@@ -216,6 +243,15 @@ const MISTAKES: &[Mistake] = &[
     ("connected route", "10.20.0.0/16", "10.0.0.0/24", (31, 11), "is the subnet of interface `inside`", ""),
     ("sessions", "sessions: 2M", "sessions: 2G", (34, 11), "a count from 4096", ""),
     ("icmp errors", "never", "seldom", (33, 25), "or `never`", ""),
+    ("unsolicited SYNs", "tcp-syn: hold", "tcp-syn: holt", (35, 25), "expected one of `drop`, `hold`, found `holt`", "did you mean `hold`?"),
+    ("unsolicited others", "other: reject", "other: hold", (35, 38), "expected one of `drop`, `reject`, found `hold`", ""),
+    ("ICMP-94, RFC 1918", "203.0.113.200", "10.0.0.1", (37, 38), "the same host for everybody, found `10.0.0.1`", "RFC 6791"),
+    ("ICMP-94, RFC 1918 too", "203.0.113.200", "172.31.0.0/16", (37, 38), "the same host for everybody", "172.16.0.0/12"),
+    ("ICMP-94, RFC 1918 as well", "203.0.113.200", "192.168.1.1", (37, 38), "the same host for everybody", "192.168.0.0/16"),
+    ("ICMP-94, RFC 6598", "203.0.113.200", "100.64.0.0/9", (37, 38), "prefix without host bits", ""),
+    ("ICMP-94, RFC 6598", "203.0.113.200", "100.64.9.9", (37, 38), "the same host for everybody", "100.64.0.0/10"),
+    ("too many ICMP sources", "203.0.113.200", "198.51.0.0/24", (37, 19), "expected at most 256 addresses, found 272", ""),
+    ("dscp", "to-ipv4: 8", "to-ipv4: 0x20", (36, 18), "`copy` or a DSCP from 0 to 63, found `0x20`", "DSCP 8"),
     ("bgp", "sessions: 2M", "bgp: { local-as: 64513 }", (34, 1), "`bgp` is not in this release", "BIRD or FRR"),
     ("list in place of a mapping", "workers: { cores: [2, 4-5], idle: pause }", "workers: [2, 4-5]", (13, 10), "a mapping with the keys of workers, found a list", ""),
 ];

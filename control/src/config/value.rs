@@ -223,6 +223,48 @@ pub(crate) fn protocol(text: &str) -> Parsed<Protocol> {
     word(text, &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("icmp", Protocol::Icmp)])
 }
 
+/// A DSCP, or `copy`: none of our own.
+pub(crate) fn dscp(text: &str) -> Parsed<Option<u8>> {
+    if text == "copy" {
+        return Ok(None);
+    }
+    number(text, 0, 63).map(|dscp| Some(dscp as u8)).map_err(|_| {
+        let hint = "the DSCP is the upper six bits of TOS or traffic class: TOS 32 (0x20) is DSCP 8";
+        Expected::new("`copy` or a DSCP from 0 to 63").hint(hint)
+    })
+}
+
+/// Whether the order of deterministic ranges is random: A=4 of RFC 7422, else A=0.
+pub(crate) fn algorithm(text: &str) -> Parsed<bool> {
+    word(text, &[("sequential", false), ("random", true)]).map_err(|expected| match expected.hint {
+        Some(_) => expected,
+        None => expected.hint("these are the algorithms 0 and 4 of RFC 7422; there are no others here"),
+    })
+}
+
+/// A key of 128 bits.
+pub(crate) fn key(text: &str) -> Parsed<[u64; 2]> {
+    let expected = || {
+        Expected::new("a key of 32 hexadecimal digits, in quotes")
+            .hint("make one with `openssl rand -hex 16`")
+    };
+    if text.len() != 32 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(expected());
+    }
+    let key = u128::from_str_radix(text, 16).map_err(|_| expected())?;
+    Ok([(key >> 64) as u64, key as u64])
+}
+
+/// Whether SYNs that nobody asked for are held.
+pub(crate) fn unsolicited_syn(text: &str) -> Parsed<bool> {
+    word(text, &[("drop", false), ("hold", true)])
+}
+
+/// Whether other packets that nobody asked for are answered.
+pub(crate) fn unsolicited_other(text: &str) -> Parsed<bool> {
+    word(text, &[("drop", false), ("reject", true)])
+}
+
 pub(crate) fn idle(text: &str) -> Parsed<IdleMode> {
     word(text, &IdleMode::ALL.map(|mode| (mode.name(), mode)))
 }

@@ -155,6 +155,7 @@ impl Daemon {
         self.trouble = None;
         self.keep_source();
         tracing::info!(generation, file, pending = self.pending, "configuration applied");
+        self.record_variables();
         Ok(self.done(false))
     }
 

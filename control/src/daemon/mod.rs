@@ -4,6 +4,7 @@
 //! current-thread runtime is enough, and `/proc/sys/net` follows the thread's network namespace.
 
 mod apply;
+mod deterministic;
 mod journal;
 mod kernel;
 mod link;
@@ -105,6 +106,7 @@ pub(crate) struct Daemon {
     neighbours: Neighbours,
     journal: Journal,
     logging: Logging,
+    deterministic: deterministic::Record,
     current: Option<Current>,
     last_generation: u64,
     /// The configuration waits for a dataplane.
@@ -194,6 +196,7 @@ impl Daemon {
             neighbours: Neighbours::default(),
             journal: Journal::default(),
             logging: Logging::new(),
+            deterministic: deterministic::Record::default(),
             current: None,
             pending: false,
             unpushed: false,
@@ -269,12 +272,20 @@ impl Daemon {
         }
     }
 
+    /// Logs the variables of deterministic pools when it is time to.
+    fn record_variables(&mut self) {
+        if let Some(current) = &self.current {
+            self.deterministic.keep(&current.config, Instant::now());
+        }
+    }
+
     async fn chores(&mut self) {
         watchdog();
         self.link.beat();
         self.sweep_traces();
         self.kernel.look_after_fences().await;
         self.configure().await;
+        self.record_variables();
         let Some(current) = &self.current else { return };
         if !self.kept_by_kernel && self.kept_at.elapsed() > KEEP_ALIVE {
             self.kept_at = Instant::now();

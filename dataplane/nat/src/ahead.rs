@@ -132,6 +132,10 @@ impl Tables {
         self.picks = Picks { picks: [None; BATCH], next: 0 };
         for (n, ((tuple, service), found)) in tuples.iter().zip(&services).zip(&found).enumerate() {
             let (Some((pool, _)), &Found::Subscriber(subscriber)) = (service, found) else { continue };
+            // A range goes before the blocks that are at hand.
+            if pool.deterministic.is_some() {
+                continue;
+            }
             let OutboundTuple { inside, inside_port, protocol, .. } = *tuple;
             let wanted = Wanted::new(pool, subscriber, protocol, inside_port);
             let Some((block, port)) = self.own_near_port(config, &wanted, now) else { continue };

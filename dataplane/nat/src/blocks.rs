@@ -35,6 +35,8 @@ pub(crate) struct Block {
     rests: Option<Tick>,
     /// When resting ports were last looked through.
     cleaned: Tick,
+    /// Part of the range that its subscriber has anyway (PORT-17).
+    pub(crate) fixed: bool,
     /// In the queue of empty blocks, and the next one there.
     queued: bool,
     queue_next: u32,
@@ -57,6 +59,7 @@ pub(crate) struct NewBlock {
     pub(crate) subscriber: u32,
     pub(crate) next: u32,
     pub(crate) hold: u32,
+    pub(crate) fixed: bool,
 }
 
 impl Block {
@@ -139,6 +142,7 @@ impl Blocks {
             hold: new.hold,
             rests: None,
             cleaned: now,
+            fixed: new.fixed,
             queued: false,
             queue_next: NONE,
             queued_until: None,

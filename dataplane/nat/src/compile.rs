@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use sluice_packet::{Prefix64, is_routable_unicast_v4};
 
 use crate::config::{Config, Pool, PrefixEntry, Rule, Sources, Span, Static};
+use crate::deterministic::Deterministic;
 use crate::error::ConfigError;
 use crate::ranges::{Address, RangeSet};
 use crate::shared::Shared;
@@ -123,7 +124,7 @@ impl Shared {
         }
         let wanted: Vec<u32> = spans.iter().flat_map(|span| span.first..=span.last).collect();
         let slots = self.assign_slots(&wanted, previous)?;
-        let mut pools = specs.iter().map(compile_pool).collect::<Vec<_>>();
+        let mut pools = specs.iter().enumerate().map(compile_pool).collect::<Result<Vec<_>, _>>()?;
         let mut slots = slots.into_iter();
         for span in &mut spans {
             let addresses = &mut pools[usize::from(span.pool)].addresses;
@@ -187,6 +188,10 @@ fn check_timers(timers: &Timers) -> Result<(), ConfigError> {
             return Err(ConfigError::Timer { timer, min, found });
         }
     }
+    let found = timers.udp_short;
+    if !timers.udp_short_ports.is_empty() && !(1..=timers.udp).contains(&found) {
+        return Err(ConfigError::Timer { timer: "udp-short", min: 1, found });
+    }
     Ok(())
 }
 
@@ -220,6 +225,12 @@ fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
     if !(1..=1024).contains(&limits.max_port_blocks) {
         return Err(ConfigError::Limit { limit: "max-port-blocks" });
     }
+    if limits.max_mappings.contains(&0) {
+        return Err(ConfigError::Limit { limit: "max-mappings" });
+    }
+    if limits.max_subscribers == 0 {
+        return Err(ConfigError::Limit { limit: "max-subscribers" });
+    }
     Ok(())
 }
 
@@ -250,8 +261,9 @@ fn check_pool(pool: usize, spec: &PoolSpec) -> Result<Vec<(u32, u32)>, ConfigErr
     Ok(ranges)
 }
 
-fn compile_pool(spec: &PoolSpec) -> Pool {
-    Pool {
+fn compile_pool((pool, spec): (usize, &PoolSpec)) -> Result<Pool, ConfigError> {
+    let wrong = |error| ConfigError::Deterministic { pool, error };
+    Ok(Pool {
         id: 0,
         name: spec.name.clone(),
         addresses: Vec::new(),
@@ -260,7 +272,8 @@ fn compile_pool(spec: &PoolSpec) -> Pool {
         shift: spec.block_size.trailing_zeros() as u8,
         hold: spec.hold_down * TICKS_PER_SECOND,
         parity: spec.parity,
-    }
+        deterministic: Deterministic::of(spec).map_err(wrong)?,
+    })
 }
 
 /// The rule's translation prefix.
@@ -394,13 +407,16 @@ impl Ids {
         Ok(id as u8)
     }
 
-    /// A pool keeps its id by its name.
+    /// A pool keeps its id by its name, unless its ports follow other rules than before: sessions that do not follow them end,
+    /// so that what is computed is true of all there are.
     fn pools(&mut self, pools: &mut [Pool], previous: Option<&Config>) -> Result<(), ConfigError> {
         let before = previous.map_or(&[][..], |config| &config.pools);
         let mut taken: HashSet<u16> = before.iter().map(|pool| pool.id).collect();
         let mut kept = HashSet::new();
         for pool in pools {
-            let same = before.iter().find(|old| old.name == pool.name && !kept.contains(&old.id));
+            let same = before.iter().find(|old| {
+                old.name == pool.name && old.deterministic == pool.deterministic && !kept.contains(&old.id)
+            });
             pool.id = match same {
                 Some(old) => old.id,
                 None => self.fresh(1, u16::MAX, |id| taken.contains(&id)).ok_or(ConfigError::TooManyRules)?,

@@ -2,6 +2,7 @@
 
 use sluice_packet::{DropReason, Prefix64, is_global_v4, is_routable_unicast_v4};
 
+use crate::deterministic::Deterministic;
 use crate::ranges::RangeSet;
 use crate::spec::{Filtering, FragmentSpec, Limits, LogSpec, Timers};
 use crate::types::{Kind, KindRealm, Protocol};
@@ -105,6 +106,7 @@ pub(crate) struct Pool {
     /// Ticks.
     pub(crate) hold: u32,
     pub(crate) parity: bool,
+    pub(crate) deterministic: Option<Deterministic>,
 }
 
 /// A run of pool addresses.

@@ -88,10 +88,10 @@ impl Tables {
             Some(binding) => self.subscriber_of(binding),
             None => {
                 let prefix = config.subscriber(tuple.kind_realm, tuple.inside);
-                let limits = (config.limits.new_sessions_per_second, config.limits.max_subscribers);
+                let (rate, most) = (config.limits.new_sessions_per_second, config.limits.max_subscribers);
                 //= conformance LIM-14
                 self.subscribers
-                    .find_or_add(tuple.kind_realm, prefix, limits, now)
+                    .find_or_add(tuple.kind_realm, prefix, rate, most, now)
                     .ok_or((DropReason::SubscriberTableFull, None))?
             }
         };
@@ -127,6 +127,9 @@ impl Tables {
         };
         match self.open(config, number, &opening, now) {
             Ok(fixed) => {
+                if !binding.is_made() {
+                    self.subscribers.get_mut(subscriber).mappings[tuple.protocol.index()] += 1;
+                }
                 if !binding.is_made() && self.log.bindings {
                     events.event(binding.ends.created());
                 }

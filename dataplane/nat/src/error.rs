@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::deterministic::DeterministicError;
+
 /// A specification that makes no working translator. The text names the place by position in the lists of the
 /// [`crate::Spec`] and says what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +100,13 @@ pub enum ConfigError {
         /// Pool.
         pool: usize,
     },
+    /// A deterministic pool whose variables make no ranges.
+    Deterministic {
+        /// Pool.
+        pool: usize,
+        /// What is wrong.
+        error: DeterministicError,
+    },
     /// More pool addresses than the process was started for.
     TooManyAddresses {
         /// How many there may be.
@@ -130,7 +139,7 @@ pub enum ConfigError {
         /// What it is.
         found: u8,
     },
-    /// A limit of zero sessions, or of zero or more than 1024 blocks.
+    /// A limit of zero sessions, mappings or subscribers, or of zero or more than 1024 blocks.
     Limit {
         /// Which.
         limit: &'static str,
@@ -201,6 +210,7 @@ impl fmt::Display for ConfigError {
             Self::HoldDown { pool } => {
                 write!(f, "pool {pool}: hold-down is at most {} seconds", Self::HOLD_DOWN_MAX)
             }
+            Self::Deterministic { pool, error } => write!(f, "pool {pool}: {error}"),
             Self::TooManyAddresses { max } => write!(f, "the pools have more than {max} addresses"),
             Self::AddressesResting => {
                 write!(

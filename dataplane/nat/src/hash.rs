@@ -60,22 +60,7 @@ impl Rng {
     /// The next number.
     pub(crate) fn next(&mut self) -> u64 {
         self.counter = self.counter.wrapping_add(1);
-        let mut v = [
-            self.key[0] ^ 0x736f_6d65_7073_6575,
-            self.key[1] ^ 0x646f_7261_6e64_6f6d,
-            self.key[0] ^ 0x6c79_6765_6e65_7261,
-            self.key[1] ^ 0x7465_6462_7974_6573,
-        ];
-        for word in [self.counter, 8 << 56] {
-            v[3] ^= word;
-            sip_round(&mut v);
-            v[0] ^= word;
-        }
-        v[2] ^= 0xff;
-        for _ in 0..3 {
-            sip_round(&mut v);
-        }
-        v[0] ^ v[1] ^ v[2] ^ v[3]
+        keyed(self.key, self.counter)
     }
 
     /// A number below `bound`, which is not 0.
@@ -90,6 +75,27 @@ impl Rng {
         };
         ((u64::from(number) * u64::from(bound)) >> 32) as u32
     }
+}
+
+/// SipHash-1-3 of a word.
+#[inline]
+pub(crate) fn keyed(key: [u64; 2], word: u64) -> u64 {
+    let mut v = [
+        key[0] ^ 0x736f_6d65_7073_6575,
+        key[1] ^ 0x646f_7261_6e64_6f6d,
+        key[0] ^ 0x6c79_6765_6e65_7261,
+        key[1] ^ 0x7465_6462_7974_6573,
+    ];
+    for word in [word, 8 << 56] {
+        v[3] ^= word;
+        sip_round(&mut v);
+        v[0] ^= word;
+    }
+    v[2] ^= 0xff;
+    for _ in 0..3 {
+        sip_round(&mut v);
+    }
+    v[0] ^ v[1] ^ v[2] ^ v[3]
 }
 
 fn sip_round(v: &mut [u64; 4]) {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`types`], [`key`], [`record`] | ticks and indices; what packets are looked up by; the session record |
 //! | [`spec`], `compile`, [`error`], [`config`] | what the operator asked for, checked and compiled |
+//! | [`deterministic`] | port ranges that follow from inside addresses |
 //! | [`shared`], `toeplitz`, `ports` | what workers share: owners of extents and blocks, port bitmaps, the worker of a subscriber |
 //! | [`engine`] | what a worker calls; `tables` is the state behind it |
 //! | `create`, `mapping`, `statics`, `expire`, `ahead` | new sessions, bindings and their ports, the end of sessions, and the memory for them |
@@ -21,6 +22,7 @@ mod blocks;
 mod compile;
 pub mod config;
 mod create;
+pub mod deterministic;
 pub mod engine;
 pub mod error;
 pub mod event;
@@ -49,6 +51,7 @@ pub mod types;
 mod wheel;
 
 pub use config::{Config, Outbound};
+pub use deterministic::{Deterministic, DeterministicError};
 pub use engine::{Engine, EngineStats, Flow};
 pub use error::ConfigError;
 pub use event::{Event, Events, Quota, SessionEnds};
@@ -57,6 +60,9 @@ pub use key::{InboundKey, InboundTuple, OutboundKey, OutboundTuple};
 pub use record::{Fixed, Hot, Outside, Route, Session, SessionView};
 pub use search::Search;
 pub use shared::{ExternalOwner, Geometry, Shared};
-pub use spec::{Filtering, FragmentSpec, Limits, LogSpec, PoolSpec, RuleSpec, Spec, StaticSpec, Timers};
+pub use spec::{
+    Algorithm, DeterministicSpec, Filtering, FragmentSpec, Limits, LogSpec, PoolSpec, PortSet, RuleSpec,
+    Spec, StaticSpec, Timers,
+};
 pub use tcp::{TcpState, TimerClass};
 pub use types::{Direction, Kind, KindRealm, Protocol, SessionIndex, TICKS_PER_SECOND, Tick, WorkerId};

@@ -3,13 +3,14 @@
 use sluice_packet::DropReason;
 
 use crate::binding::{Binding, Ends};
-use crate::blocks::{self, NewBlock};
+use crate::blocks::{self, Block, NewBlock};
 use crate::config::{Config, Pool, Rule};
 use crate::event::{Event, Events};
 use crate::key::OutboundTuple;
 use crate::ports::Window;
+use crate::shared::UNIT_SHIFT;
 use crate::tables::Tables;
-use crate::types::{Protocol, Tick};
+use crate::types::{Kind, Protocol, Tick};
 
 /// Addresses whose blocks are searched for a port range that is only preferred.
 const PREFERRED_REACH: usize = 64;
@@ -27,6 +28,14 @@ pub(crate) struct Wanted<'a> {
     parity: Option<bool>,
 }
 
+/// The range that a subscriber has by its address: external address and slot, first and last port.
+#[derive(Clone, Copy)]
+struct FixedRange {
+    at: (u32, u32),
+    first: u16,
+    last: u16,
+}
+
 impl Tables {
     /// A binding to be made: its port is taken, and it will be in the table with its first session.
     //= conformance N64-ICMP-03
@@ -39,6 +48,11 @@ impl Tables {
         now: Tick,
         events: &mut impl Events,
     ) -> Result<Binding, DropReason> {
+        //= conformance LIM-02
+        let protocol = tuple.protocol.index();
+        if self.subscribers.get(subscriber).mappings[protocol] >= config.limits.max_mappings[protocol] {
+            return Err(DropReason::SubscriberMappings);
+        }
         let number = self.bindings.next().ok_or(DropReason::BindingTableFull)?;
         let pool = &config.pools[usize::from(rule.pool)];
         let wanted = Wanted::new(pool, subscriber, tuple.protocol, tuple.inside_port);
@@ -78,6 +92,9 @@ impl Tables {
         now: Tick,
         events: &mut impl Events,
     ) -> Result<(u32, u16), DropReason> {
+        if let Some(found) = self.fixed_port(config, wanted, now) {
+            return Ok(found);
+        }
         if let Some(found) = self.own_near_port(config, wanted, now) {
             return Ok(found);
         }
@@ -92,7 +109,7 @@ impl Tables {
         };
         //= conformance PORT-03, PORT-04
         if refusal.is_err() && near != wanted.any {
-            if let Some(found) = self.own_port(config, wanted, wanted.any, now) {
+            if let Some(found) = self.own_port(config, wanted, wanted.any, false, now) {
                 return Ok(found);
             }
             let block = self.new_block(config, wanted, wanted.any, now, events)?;
@@ -111,11 +128,11 @@ impl Tables {
         let (near, parity) = (wanted.near, wanted.parity);
         //= conformance PORT-05
         if parity.is_some()
-            && let Some(found) = self.own_port(config, wanted, Window { parity, ..near }, now)
+            && let Some(found) = self.own_port(config, wanted, Window { parity, ..near }, false, now)
         {
             return Some(found);
         }
-        self.own_port(config, wanted, near, now)
+        self.own_port(config, wanted, near, false, now)
     }
 
     /// Whether a port that was picked a moment ago can be taken still.
@@ -158,16 +175,20 @@ impl Tables {
         None
     }
 
+    /// A port of the blocks that a subscriber has: of its range if `fixed`, else of the others.
     fn own_port(
         &mut self,
         config: &Config,
         wanted: &Wanted<'_>,
         window: Window,
+        fixed: bool,
         now: Tick,
     ) -> Option<(u32, u16)> {
         let mut next = self.subscribers.get(wanted.subscriber).first_block;
         while let Some(block) = self.next_own(config, wanted.pool, next) {
-            if let Some(port) = self.pick(config, block, wanted.protocol, window, now) {
+            if self.blocks.get(block).fixed == fixed
+                && let Some(port) = self.pick(config, block, wanted.protocol, window, now)
+            {
                 return Some((block, port));
             }
             next = self.blocks.get(block).next;
@@ -212,6 +233,8 @@ impl Tables {
         if self.blocks.is_full() {
             return Err(DropReason::PoolExhausted);
         }
+        //= conformance PORT-19
+        let window = wanted.overflow(window).ok_or(DropReason::PoolExhausted)?;
         //= conformance MAP-04, MAP-06, N64-ICMP-02
         let paired = self.next_own(config, wanted.pool, subscriber.first_block);
         let claimed = match paired {
@@ -219,7 +242,10 @@ impl Tables {
                 let at = *self.blocks.get(block);
                 self.claim(wanted.pool, (at.address, at.slot), window)
             }
-            None => self.claim_anywhere(wanted, window),
+            None => match self.fixed_range(config, wanted) {
+                Some(range) => self.claim(wanted.pool, range.at, window),
+                None => self.claim_anywhere(wanted, window),
+            },
         };
         //= conformance PORT-22
         let ((address, slot), number) = claimed.ok_or(DropReason::PoolExhausted)?;
@@ -236,6 +262,7 @@ impl Tables {
             subscriber: wanted.subscriber,
             next: subscriber.first_block,
             hold: wanted.pool.hold,
+            fixed: false,
         };
         let Some(block) = self.blocks.add(new, now) else {
             self.shared.release_block(slot, number, wanted.pool.shift);
@@ -254,6 +281,75 @@ impl Tables {
             });
         }
         Ok(block)
+    }
+
+    /// The range that a subscriber has by its address, in a pool that has such.
+    fn fixed_range(&self, config: &Config, wanted: &Wanted<'_>) -> Option<FixedRange> {
+        let map = wanted.pool.deterministic.as_ref()?;
+        let subscriber = self.subscribers.get(wanted.subscriber);
+        if subscriber.kind_realm.kind() != Some(Kind::Nat44) {
+            return None;
+        }
+        let (external, first, last) = map.range(subscriber.prefix() as u32)?;
+        let (_, slot) = config.locate(external)?;
+        Some(FixedRange { at: (external, slot), first, last })
+    }
+
+    /// A port of the range that a subscriber has by its address, as long as one is free.
+    //= conformance PORT-17
+    fn fixed_port(&mut self, config: &Config, wanted: &Wanted<'_>, now: Tick) -> Option<(u32, u16)> {
+        let range = self.fixed_range(config, wanted)?;
+        let parity = wanted.parity;
+        for window in [Window { parity, ..wanted.near }, wanted.near, wanted.any] {
+            if let Some(found) = self.own_port(config, wanted, window, true, now) {
+                return Some(found);
+            }
+            if let Some(block) = self.fixed_block(wanted, range, window, now)
+                && let Ok(found) = self.pick_or_settle(config, block, wanted.protocol, window, now)
+            {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// One more unit of a subscriber's range as a block, in no order. Nobody needs a log of it, its ports need no rest, and no
+    /// limit but the range's own end counts it.
+    //= conformance PORT-12, PORT-17
+    fn fixed_block(
+        &mut self,
+        wanted: &Wanted<'_>,
+        range: FixedRange,
+        window: Window,
+        now: Tick,
+    ) -> Option<u32> {
+        let ports = (window.first.max(range.first), window.last.min(range.last));
+        if ports.0 > ports.1 || self.blocks.is_full() {
+            return None;
+        }
+        let (address, slot) = range.at;
+        let number =
+            self.shared.claim_block((address, slot), UNIT_SHIFT, ports, self.worker, &mut self.rng)?;
+        let start = number << UNIT_SHIFT;
+        let new = NewBlock {
+            slot,
+            address,
+            number,
+            shift: UNIT_SHIFT,
+            first: start,
+            last: start + (1 << UNIT_SHIFT) - 1,
+            pool: wanted.pool.id,
+            subscriber: wanted.subscriber,
+            next: self.subscribers.get(wanted.subscriber).first_block,
+            hold: 0,
+            fixed: true,
+        };
+        let Some(block) = self.blocks.add(new, now) else {
+            self.shared.release_block(slot, number, UNIT_SHIFT);
+            return None;
+        };
+        self.subscribers.get_mut(wanted.subscriber).first_block = block;
+        Some(block)
     }
 
     fn claim(&mut self, pool: &Pool, at: (u32, u32), window: Window) -> Option<((u32, u32), u16)> {
@@ -289,10 +385,10 @@ impl Tables {
         while let Some(block) = self.blocks.next_rested(now, budget) {
             self.picks.forget();
             let at = *self.blocks.get(block);
-            self.unlink(at.subscriber, block, at.next);
+            self.unlink(at.subscriber, block, &at);
             let subscriber = *self.subscribers.get(at.subscriber);
             self.blocks.release(&self.shared, block);
-            if self.log.blocks {
+            if !at.fixed && self.log.blocks {
                 events.event(Event::BlockReleased {
                     kind_realm: subscriber.kind_realm,
                     subscriber: subscriber.prefix(),
@@ -305,9 +401,10 @@ impl Tables {
         }
     }
 
-    fn unlink(&mut self, subscriber: u32, block: u32, next: u32) {
+    fn unlink(&mut self, subscriber: u32, block: u32, at: &Block) {
+        let next = at.next;
         let owner = self.subscribers.get_mut(subscriber);
-        owner.blocks -= 1;
+        owner.blocks -= u16::from(!at.fixed);
         if owner.first_block == block {
             owner.first_block = next;
             return;
@@ -325,6 +422,15 @@ impl Tables {
 }
 
 impl<'a> Wanted<'a> {
+    /// What a window leaves for dynamic blocks: all of it, unless the pool has ranges. A block that begins in one is no block.
+    fn overflow(&self, window: Window) -> Option<Window> {
+        let Some(map) = &self.pool.deterministic else { return Some(window) };
+        let (first, last) = map.overflow()?;
+        let first = u32::from(first).next_multiple_of(1 << self.pool.shift).max(window.first.into());
+        let last = last.min(window.last);
+        (first <= u32::from(last)).then_some(Window { first: first as u16, last, ..window })
+    }
+
     pub(crate) fn new(pool: &'a Pool, subscriber: u32, protocol: Protocol, inside_port: u16) -> Self {
         let any = Window { first: pool.port_min, last: pool.port_max, parity: None };
         let near = if inside_port < 1024 {

@@ -7,6 +7,7 @@ use sluice_packet::DropReason;
 
 use crate::config::Config;
 use crate::event::{Event, Events, Quota};
+use crate::spec::Limits;
 use crate::tables::Tables;
 use crate::types::{KindRealm, Protocol, TICKS_PER_SECOND, Tick};
 
@@ -102,12 +103,13 @@ impl Tables {
             DropReason::BindingTableFull => quota(Quota::Bindings, self.bindings.capacity()),
             //= conformance LOG-15
             DropReason::SubscriberSessions => quota(Quota::PerUser, limits.max_sessions),
+            DropReason::SubscriberMappings => quota(Quota::PerUser, limits.max_mappings[protocol.index()]),
             DropReason::SubscriberPorts => {
                 let block = 1 << config.pools[usize::from(pool)].shift;
                 quota(Quota::PerUser, u32::from(limits.max_port_blocks) * block)
             }
             //= conformance LOG-16
-            DropReason::SubscriberTableFull if limits.max_subscribers > 0 => {
+            DropReason::SubscriberTableFull if limits.max_subscribers != Limits::NONE => {
                 quota(Quota::Subscribers, limits.max_subscribers)
             }
             DropReason::SubscriberTableFull => quota(Quota::Subscribers, self.subscribers.capacity()),

@@ -24,7 +24,7 @@ use crate::types::{Kind, KindRealm, Protocol, WorkerId};
 pub(crate) const EXTENT: u32 = 4096;
 /// Logarithm of the ports of a unit, the smallest block. Owners are kept by unit, so that blocks of several sizes can live
 /// on one address: a block size may change while sessions last.
-const UNIT_SHIFT: u8 = 6;
+pub(crate) const UNIT_SHIFT: u8 = 6;
 /// Units of an address.
 const UNITS: usize = 65_536 >> UNIT_SHIFT;
 /// Entries of the table from hash to worker.
@@ -80,10 +80,15 @@ pub struct Shared {
     claimed: Box<[AtomicU32]>,
     /// Owner of each unit, [`UNITS`] a slot.
     owners: Box<[AtomicU8]>,
-    /// Subscribers of all workers.
-    pub(crate) subscribers: AtomicU32,
     pub(crate) ports: PortTable,
+    /// Subscribers of each worker.
+    subscribers: [Count; WorkerId::MAX],
 }
+
+/// A number that one worker writes, on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Count(AtomicU32);
 
 impl Shared {
     /// Tables for a region of free session records. For each address 480 KiB of address space are reserved here. Its bitmaps, 48
@@ -107,8 +112,8 @@ impl Shared {
             identities: zeroed(addresses),
             claimed: zeroed(addresses),
             owners: zeroed(addresses * UNITS),
-            subscribers: AtomicU32::new(0),
             ports: PortTable::new(addresses),
+            subscribers: std::array::from_fn(|_| Count::default()),
         })
     }
 
@@ -238,6 +243,23 @@ impl Shared {
     pub(crate) fn has_free_block(&self, slot: u32, pool: &Pool) -> bool {
         let blocks = u32::from(pool.port_max >> pool.shift) - u32::from(pool.port_min >> pool.shift) + 1;
         self.claimed[slot as usize].load(Ordering::Relaxed) < blocks << (pool.shift - UNIT_SHIFT)
+    }
+
+    /// Says how many subscribers a worker has.
+    pub(crate) fn set_subscribers(&self, worker: WorkerId, count: u32) {
+        self.subscribers[usize::from(worker.0)].0.store(count, Ordering::Relaxed);
+    }
+
+    /// Whether a worker that has `count` subscribers may have one more, if all workers together may have `most`. Each says first
+    /// what it is about to have, so that two that ask at once may both be refused, but never both be served beyond the limit.
+    pub(crate) fn admit_subscriber(&self, worker: WorkerId, count: u32, most: u32) -> bool {
+        self.subscribers[usize::from(worker.0)].0.store(count + 1, Ordering::SeqCst);
+        let workers = &self.subscribers[..usize::from(self.geometry.workers)];
+        let all: u32 = workers.iter().map(|count| count.0.load(Ordering::SeqCst)).sum();
+        if all > most {
+            self.set_subscribers(worker, count);
+        }
+        all <= most
     }
 
     /// Claims an extent of records for a worker, looking from `hint` on.

@@ -3,6 +3,7 @@
 //! Control makes a [`Spec`] from the configuration file, it travels to the dataplane inside the snapshot, and
 //! the engine compiles it. Addresses are integers in host byte order; an IPv4 address in a `u128` stands in the low 32 bits.
 
+use crate::tcp::TimerClass;
 use crate::types::{Kind, Protocol};
 
 /// Everything the engine is told.
@@ -63,6 +64,30 @@ pub struct PoolSpec {
     pub hold_down: u32,
     /// Keep the parity of UDP ports when such a port is free (PORT-05).
     pub parity: bool,
+    /// Inside hosts have port ranges that follow from their addresses (PORT-17).
+    pub deterministic: Option<DeterministicSpec>,
+}
+
+/// The variables of RFC 7422 that a pool does not have anyway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct DeterministicSpec {
+    /// I: the IPv4 prefix of the inside hosts, host bits zero.
+    pub inside: (u32, u8),
+    /// D: for how many hosts' worth of ports an address has some that are given out dynamically.
+    pub dynamic: u16,
+    /// A: in which order hosts get their ranges.
+    pub algorithm: Algorithm,
+}
+
+/// The order in which inside hosts get their ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Algorithm {
+    /// A = 0: one after the other, an address after the other.
+    Sequential,
+    /// A = 4: by a permutation that only this key tells.
+    Random([u64; 2]),
 }
 
 /// Who may send to a binding from outside (RFC 4787, section 5).
@@ -133,8 +158,16 @@ pub struct Limits {
     pub max_port_blocks: u16,
     /// New sessions a second, with a burst of the same number (LIM-03). 0: no limit.
     pub new_sessions_per_second: u32,
-    /// Subscribers that the gateway serves at a time, all workers together (LIM-14). 0: as many as there is room for.
+    /// Mappings, and with them external ports or identifiers, by [`Protocol::index`] (LIM-02). Static ones do not count.
+    /// [`Limits::NONE`]: no limit but that of the blocks.
+    pub max_mappings: [u32; 3],
+    /// Subscribers that have state at a time, of all workers together (LIM-14). [`Limits::NONE`]: as many as the tables hold.
     pub max_subscribers: u32,
+}
+
+impl Limits {
+    /// No limit.
+    pub const NONE: u32 = u32::MAX;
 }
 
 impl Default for Limits {
@@ -144,7 +177,8 @@ impl Default for Limits {
             max_sessions: 4096,
             max_port_blocks: 8,
             new_sessions_per_second: 500,
-            max_subscribers: 0,
+            max_mappings: [Self::NONE; 3],
+            max_subscribers: Self::NONE,
         }
     }
 }
@@ -186,6 +220,10 @@ impl Default for FragmentSpec {
 pub struct Timers {
     /// UDP, at least 120 (N64-UDP-04, -05).
     pub udp: u32,
+    /// UDP of NAT44 to [`Timers::udp_short_ports`], at most as long as `udp` (N64-UDP-16).
+    pub udp_short: u32,
+    /// Destination ports below 1024 with a shorter timer, a bit each. None: no such timer.
+    pub udp_short_ports: PortSet,
     /// Established TCP, at least 7200 (N64-TCP-34).
     pub tcp_established: u32,
     /// TCP opening and V4 INIT.
@@ -198,11 +236,64 @@ pub struct Timers {
     pub udp_inbound_refresh: bool,
 }
 
+/// Well-known ports, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct PortSet([u64; 16]);
+
+impl PortSet {
+    /// Ports that it has room for.
+    pub const END: u16 = 1024;
+
+    /// Puts a port in. False, and nothing changes, if it is none of the well-known ones.
+    pub fn insert(&mut self, port: u16) -> bool {
+        let known = (1..Self::END).contains(&port);
+        if known {
+            self.0[usize::from(port / 64)] |= 1 << (port % 64);
+        }
+        known
+    }
+
+    /// Whether a port is in it.
+    #[inline]
+    pub fn contains(&self, port: u16) -> bool {
+        self.0.get(usize::from(port / 64)).is_some_and(|word| word >> (port % 64) & 1 == 1)
+    }
+
+    /// Whether it has no port.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Its ports.
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        (0..Self::END).filter(|&port| self.contains(port))
+    }
+}
+
+impl Timers {
+    /// Seconds of a timer.
+    pub fn seconds(&self, class: TimerClass) -> u32 {
+        match class {
+            TimerClass::Udp => self.udp,
+            // Sessions that were made under it keep their class when it is configured no more.
+            TimerClass::UdpShort if self.udp_short_ports.is_empty() => self.udp,
+            TimerClass::UdpShort => self.udp_short,
+            TimerClass::Icmp => self.icmp,
+            TimerClass::TcpOpening => self.tcp_opening,
+            TimerClass::TcpEstablished => self.tcp_established,
+            TimerClass::TcpTransitory => self.tcp_transitory,
+        }
+    }
+}
+
 impl Default for Timers {
     fn default() -> Self {
         Self {
             //= conformance N64-UDP-04
             udp: 300,
+            udp_short: 0,
+            udp_short_ports: PortSet::default(),
             tcp_established: 7200,
             tcp_opening: 240,
             tcp_transitory: 240,

@@ -2,6 +2,7 @@
 
 use crate::binding::{Ends, ExternalKey};
 use crate::config::{Config, Static};
+use crate::spec::Limits;
 use crate::tables::Tables;
 use crate::tcp::Lifetimes;
 use crate::wheel::Wheel;
@@ -53,8 +54,10 @@ impl Tables {
         }
         let prefix = config.subscriber(made.kind_realm, made.inside);
         // What the operator binds is served beyond the limit of subscribers.
-        let limits = (config.limits.new_sessions_per_second, 0);
-        let Some(subscriber) = self.subscribers.find_or_add(made.kind_realm, prefix, limits, self.now) else {
+        let rate = config.limits.new_sessions_per_second;
+        let Some(subscriber) =
+            self.subscribers.find_or_add(made.kind_realm, prefix, rate, Limits::NONE, self.now)
+        else {
             self.statics_failed += 1;
             return;
         };

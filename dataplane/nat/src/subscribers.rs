@@ -1,15 +1,15 @@
 //! Subscribers of one worker: their blocks, sessions and rates.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use crate::arena::Touch;
 use crate::blocks;
 use crate::hash::HashSeed;
-use crate::index::{Index, Place};
+use crate::index::Index;
 use crate::shared::Shared;
 use crate::slab::Slab;
-use crate::types::{Direction, KindRealm, TICKS_PER_SECOND, Tick};
+use crate::spec::Limits;
+use crate::types::{Direction, KindRealm, TICKS_PER_SECOND, Tick, WorkerId};
 
 /// A customer: all inside addresses of one prefix (MAP-05). One cache line.
 #[repr(align(64))]
@@ -19,8 +19,11 @@ pub(crate) struct Subscriber {
     pub(crate) kind_realm: KindRealm,
     /// First of its port blocks.
     pub(crate) first_block: u32,
+    /// How many of them count against the limit: those of deterministic ranges do not.
     pub(crate) blocks: u16,
     pub(crate) sessions: u32,
+    /// Dynamic bindings, by protocol (LIM-02).
+    pub(crate) mappings: [u32; 3],
     /// Static bindings keep a subscriber alive.
     pub(crate) statics: u32,
     /// Sessions that may be made now, outbound and inbound, in quarters: a second gives four per session a second.
@@ -39,7 +42,7 @@ impl Subscriber {
 
     /// Whether nothing is left of it, or nothing was made yet.
     pub(crate) fn is_idle(&self) -> bool {
-        self.blocks == 0 && self.sessions == 0 && self.statics == 0
+        self.first_block == blocks::NONE && self.sessions == 0 && self.statics == 0
     }
 
     /// Whether the rate allows one more session (LIM-03). Strangers have a bucket of their own, so that they cannot use up
@@ -79,7 +82,9 @@ pub(crate) struct Subscribers {
     slab: Slab<Subscriber>,
     index: Index,
     seed: HashSeed,
+    /// Where all workers say how many they have.
     shared: Arc<Shared>,
+    worker: WorkerId,
 }
 
 fn split(prefix: u128) -> [u64; 2] {
@@ -87,12 +92,14 @@ fn split(prefix: u128) -> [u64; 2] {
 }
 
 impl Subscribers {
-    pub(crate) fn new(capacity: u32, seed: HashSeed, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(capacity: u32, seed: HashSeed, shared: Arc<Shared>, worker: WorkerId) -> Self {
+        shared.set_subscribers(worker, 0);
         Self {
             slab: Slab::new(capacity, Touch::WhenUsed),
             index: Index::dense(capacity, Touch::AtStart),
             seed,
             shared,
+            worker,
         }
     }
 
@@ -138,13 +145,14 @@ impl Subscribers {
         self.seed.of_four(high, low, kind_realm.0.into(), 0)
     }
 
-    /// The subscriber with a prefix; a new one if there is none, with its rate, unless there are as many as there may be (0: as
-    /// the table has room for). `None`: there are (LIM-14).
+    /// The subscriber with a prefix; a new one if there is none. `None`: the table is full, or all workers together have `most`
+    /// (LIM-14).
     pub(crate) fn find_or_add(
         &mut self,
         kind_realm: KindRealm,
         prefix: u128,
-        (rate, most): (u32, u32),
+        rate: u32,
+        most: u32,
         now: Tick,
     ) -> Option<u32> {
         let prefix = split(prefix);
@@ -157,23 +165,10 @@ impl Subscribers {
         if let Some(found) = self.index.find(place, is) {
             return Some(found);
         }
-        // Two workers at once may count each other's last one: then both are refused, which is as good as one.
-        let others = self.shared.subscribers.fetch_add(1, Relaxed);
-        let added =
-            if most > 0 && others >= most { None } else { self.add(kind_realm, prefix, (rate, place), now) };
-        if added.is_none() {
-            self.shared.subscribers.fetch_sub(1, Relaxed);
+        //= conformance LIM-14
+        if most != Limits::NONE && !self.shared.admit_subscriber(self.worker, self.slab.len(), most) {
+            return None;
         }
-        added
-    }
-
-    fn add(
-        &mut self,
-        kind_realm: KindRealm,
-        prefix: [u64; 2],
-        (rate, place): (u32, Place),
-        now: Tick,
-    ) -> Option<u32> {
         let tokens = rate.saturating_mul(TICKS_PER_SECOND);
         let number = self.slab.insert(Subscriber {
             prefix,
@@ -181,16 +176,20 @@ impl Subscribers {
             first_block: blocks::NONE,
             blocks: 0,
             sessions: 0,
+            mappings: [0; 3],
             statics: 0,
             tokens: [tokens; 2],
             filled: now,
             refused: None,
-        })?;
-        if self.index.insert(place, number) {
-            return Some(number);
+        });
+        let entered = number.filter(|&number| self.index.insert(place, number));
+        if entered.is_none()
+            && let Some(number) = number
+        {
+            self.slab.remove(number);
         }
-        self.slab.remove(number);
-        None
+        self.shared.set_subscribers(self.worker, self.slab.len());
+        entered
     }
 
     /// Forgets a subscriber that has nothing left.
@@ -200,7 +199,7 @@ impl Subscribers {
             let place = self.index.place(self.hash(subscriber.kind_realm, subscriber.prefix));
             self.index.remove(place, number);
             self.slab.remove(number);
-            self.shared.subscribers.fetch_sub(1, Relaxed);
+            self.shared.set_subscribers(self.worker, self.slab.len());
         }
     }
 }

@@ -111,7 +111,7 @@ impl Tables {
             records: Records::new(&shared, worker),
             bindings: Bindings::new(sessions, room, seed),
             permissions: Permissions::new(entries, seed),
-            subscribers: Subscribers::new(room.min(MAX_SUBSCRIBERS), seed, Arc::clone(&shared)),
+            subscribers: Subscribers::new(room.min(MAX_SUBSCRIBERS), seed, Arc::clone(&shared), worker),
             blocks: Blocks::new(blocks),
             rng: Rng::new(shared.geometry().seed, worker.0),
             picks: Picks::new(),
@@ -168,7 +168,7 @@ impl Tables {
         let hot = record.hot();
         if hot.tcp_state == 0 {
             //= conformance N64-UDP-06, N64-UDP-07, N64-ICMP-09
-            let is_udp = hot.timer_class == TimerClass::Udp as u8;
+            let is_udp = hot.timer_class != TimerClass::Icmp as u8;
             if hot.timer_class == 0 {
                 // Deleted since it was looked up.
                 return Err(DropReason::NoBinding);
@@ -238,7 +238,15 @@ impl Tables {
         let to = (opening.remote, opening.remote_port);
         let binding = opening.binding;
         let fixed = self.fixed(config, binding, (opening.prefix64, opening.rule), to);
-        let (state, class) = tcp::initial(binding.ends.protocol, opening.direction);
+        let (state, mut class) = tcp::initial(binding.ends.protocol, opening.direction);
+        //= conformance N64-UDP-16
+        if class == TimerClass::Udp
+            && opening.direction == Direction::Outbound
+            && config.timers.udp_short_ports.contains(opening.remote_port)
+            && binding.ends.kind_realm.kind() == Some(Kind::Nat44)
+        {
+            class = TimerClass::UdpShort;
+        }
         let mut flags = if opening.direction == Direction::Inbound { FROM_OUTSIDE } else { 0 };
         if opening.filtering == Filtering::AddressDependent {
             if !self.permissions.add(binding.number, opening.remote) {
@@ -332,6 +340,7 @@ impl Tables {
         let subscriber = self.subscriber_of(&binding);
         self.subscribers.get_mut(subscriber).sessions -= 1;
         if binding.is_over() && !binding.is_static() {
+            self.subscribers.get_mut(subscriber).mappings[binding.ends.protocol.index()] -= 1;
             self.give_port_back(&binding, now, true);
             if self.log.bindings {
                 events.event(binding.ends.deleted());

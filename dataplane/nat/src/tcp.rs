@@ -69,6 +69,14 @@ pub enum TimerClass {
     TcpEstablished = 4,
     /// TCP after both FINs, a RST or a probe.
     TcpTransitory = 5,
+    /// UDP of NAT44 to a port with a shorter timer.
+    UdpShort = 6,
+}
+
+impl TimerClass {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Udp, Self::Icmp, Self::TcpOpening, Self::TcpEstablished, Self::TcpTransitory, Self::UdpShort];
 }
 
 /// What a segment is to the machine.
@@ -214,14 +222,8 @@ impl Lifetimes {
         //= conformance MAP-17
         let ticks = |seconds: u32| seconds * TICKS_PER_SECOND + 1;
         let mut lifetime = [u32::MAX / 4; 8];
-        for (class, seconds) in [
-            (TimerClass::Udp, timers.udp),
-            (TimerClass::Icmp, timers.icmp),
-            (TimerClass::TcpOpening, timers.tcp_opening),
-            (TimerClass::TcpEstablished, timers.tcp_established),
-            (TimerClass::TcpTransitory, timers.tcp_transitory),
-        ] {
-            lifetime[class as usize] = ticks(seconds);
+        for class in TimerClass::ALL {
+            lifetime[class as usize] = ticks(timers.seconds(class));
         }
         let mut horizon = lifetime;
         let shortest = ticks(timers.tcp_opening.min(timers.tcp_transitory));

@@ -40,6 +40,7 @@ fn spec(filtering: Filtering, statics: u16) -> Spec {
             block_size: 64,
             hold_down: 120,
             parity: true,
+            deterministic: None,
         }],
         rules: vec![RuleSpec {
             kind: Kind::Nat44,

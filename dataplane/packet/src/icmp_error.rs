@@ -13,6 +13,7 @@ use crate::translate::Offsets;
 use crate::{DropReason, Endpoints, Frame};
 
 mod across;
+mod interface;
 mod quote;
 mod within;
 
@@ -56,6 +57,8 @@ pub struct ErrorRewrite {
     pub mtu_v6: u16,
     /// Whether the hop limit is counted down; the quoted one never is.
     pub decrement: bool,
+    /// From IPv6 to IPv4: the address that the error came from, to be told in an extension (RFC 6791).
+    pub origin: Option<u128>,
 }
 
 /// Reads the packet that an ICMP error quotes.

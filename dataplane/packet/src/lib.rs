@@ -28,6 +28,7 @@ pub mod plain;
 pub mod prefix64;
 pub mod proxy;
 pub mod reason;
+pub mod remark;
 pub mod tcp;
 pub mod translate;
 pub mod udp;
@@ -49,6 +50,7 @@ pub use prefix64::{
     Prefix64, Prefix64Error, is_global_v4, is_routable_unicast_v4, source_illegal_v4, source_illegal_v6,
 };
 pub use reason::{DropReason, PuntReason, Verdict};
+pub use remark::Remark;
 pub use translate::{
     DF_THRESHOLD, Endpoints, Rewrite, four_to_four, four_to_six, six_to_four, translated_len, transport_delta,
 };

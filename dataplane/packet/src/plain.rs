@@ -8,7 +8,7 @@
 
 use crate::checksum::{Delta, udp_field};
 use crate::translate::DF_THRESHOLD;
-use crate::{Frame, ethernet, ipv4, ipv6, tcp, udp};
+use crate::{Frame, Remark, ethernet, ipv4, ipv6, tcp, udp};
 
 /// The longest payload: what is longer is nobody's packet, and lengths with headers stay within 16 bits.
 const LONGEST: usize = u16::MAX as usize - 64;
@@ -144,7 +144,7 @@ impl<A> Ends<A> {
 }
 
 /// Rewrites an IPv6 packet as an IPv4 one behind another link header. False, with the frame spoilt, without room.
-//= conformance XLT-07, XLT-08, XLT-10, XLT-11, XLT-12, XLT-14, XLT-45
+//= conformance XLT-07, XLT-08, XLT-09, XLT-10, XLT-11, XLT-12, XLT-14, XLT-45
 #[inline(always)]
 pub fn plain_six_to_four<const LINK: usize>(
     frame: &mut Frame,
@@ -152,11 +152,12 @@ pub fn plain_six_to_four<const LINK: usize>(
     link: &[u8; LINK],
     to: &Ends<u32>,
     identification: u16,
+    remark: Remark,
 ) -> bool {
     let Some(old) = frame.bytes().get(usize::from(plain.l3)..).and_then(ipv6::Header::new_checked) else {
         return false;
     };
-    let tos = old.traffic_class();
+    let tos = remark.apply(old.traffic_class());
     let total_length = plain.payload + 20;
     let dont_fragment = if usize::from(total_length) > DF_THRESHOLD { ipv4::DONT_FRAGMENT } else { 0 };
     let header = ipv4::Fields {
@@ -183,19 +184,20 @@ pub fn plain_six_to_four<const LINK: usize>(
 }
 
 /// Rewrites an IPv4 packet as an IPv6 one behind another link header. False, with the frame spoilt, without room.
-//= conformance XLT-20, XLT-22, XLT-23, XLT-24, XLT-25, XLT-45
+//= conformance XLT-20, XLT-21, XLT-22, XLT-23, XLT-24, XLT-25, XLT-45
 #[inline(always)]
 pub fn plain_four_to_six<const LINK: usize>(
     frame: &mut Frame,
     plain: &Plain,
     link: &[u8; LINK],
     to: &Ends<u128>,
+    remark: Remark,
 ) -> bool {
     let Some(old) = frame.bytes().get(usize::from(plain.l3)..).and_then(ipv4::Header::new_checked) else {
         return false;
     };
     let header = ipv6::Fields {
-        traffic_class: old.tos(),
+        traffic_class: remark.apply(old.tos()),
         payload_length: plain.payload,
         next_header: plain.protocol,
         hop_limit: plain.hop_limit - 1,

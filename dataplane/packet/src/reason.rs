@@ -108,8 +108,12 @@ reasons! {
         NoRule = "no_rule",
         /// Inbound packet to a pool address and port without binding (N64-UDP-09, N64-ICMP-06).
         NoBinding = "no_binding",
-        /// Inbound TCP SYN to a pool address and port without binding (N64-TCP-40).
+        /// Inbound TCP SYN to a pool address and port without binding, held for 6 s or not (N64-TCP-40).
         UnsolicitedSyn = "unsolicited_syn",
+        /// Inbound TCP SYN that was held, and whose connection was opened from inside meanwhile (N64-TCP-05).
+        SynSuperseded = "syn_superseded",
+        /// Inbound TCP SYN that would have been held, but as many as may be are (N64-TCP-39).
+        SynTableFull = "syn_table_full",
         /// TCP segment other than SYN without session or binding (N64-TCP-09).
         TcpNoSession = "tcp_no_session",
         /// TCP segment with a flag combination that no stack sends (N64-TCP-36).
@@ -126,9 +130,11 @@ reasons! {
         SubscriberSessions = "subscriber_sessions",
         /// Subscriber at its limit of port blocks, all of them full (LIM-01).
         SubscriberPorts = "subscriber_ports",
+        /// Subscriber at its limit of mappings of a protocol (LIM-02).
+        SubscriberMappings = "subscriber_mappings",
         /// Subscriber at its rate of new sessions (LIM-03).
         SubscriberRate = "subscriber_rate",
-        /// Subscriber table full (LIM-14).
+        /// Subscriber table full, or as many subscribers as are configured (LIM-14).
         SubscriberTableFull = "subscriber_table_full",
         /// More new flows than the budget of one loop; established flows go first.
         MissBudget = "miss_budget",

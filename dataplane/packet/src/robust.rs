@@ -67,6 +67,7 @@ const ERROR: ErrorRewrite = ErrorRewrite {
     mtu_v4: 0,
     mtu_v6: u16::MAX,
     decrement: true,
+    origin: Some(0x2001_0db8 << 96 | 1),
 };
 
 fn data(meta: &Meta) -> Rewrite {

@@ -27,6 +27,13 @@ pub struct Snapshot {
     pub routes: Vec<RouteSpec>,
     /// ICMP errors that the gateway makes.
     pub icmp_errors_per_second: IcmpErrors,
+    /// IPv4 prefixes whose addresses stand for routers without one in ICMP errors from IPv6 to IPv4 (RFC 6791). Empty: the
+    /// external address of the flow does. At most [`MAX_ICMP_SOURCES`] addresses.
+    pub icmp_sources: Vec<(u32, u8)>,
+    /// What becomes of the DSCP of packets that change family.
+    pub dscp: Dscp,
+    /// What becomes of packets from outside that nobody inside asked for.
+    pub unsolicited: Unsolicited,
     /// Capacity of the session table; taken when the dataplane starts.
     pub sessions: u32,
 }
@@ -90,6 +97,30 @@ impl IcmpErrors {
     pub const fn both(rate: u32) -> Self {
         Self { ipv4: rate, ipv6: rate }
     }
+}
+
+/// Most addresses of [`Snapshot::icmp_sources`].
+pub const MAX_ICMP_SOURCES: usize = 256;
+
+/// The DSCP of packets that change family, 0 to 63 (XLT-09, XLT-21). `None`: they keep their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Dscp {
+    /// From IPv6 to IPv4.
+    pub to_ipv4: Option<u8>,
+    /// From IPv4 to IPv6.
+    pub to_ipv6: Option<u8>,
+}
+
+/// Packets from outside to a port without binding, or refused by filtering. Without either they are dropped in silence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Unsolicited {
+    /// SYNs are held for six seconds and then answered with 4:3/3 (N64-TCP-40).
+    pub hold_syns: bool,
+    /// UDP and ICMP queries are answered: 4:3/3 and 4:3/1 without binding (N64-UDP-09, N64-ICMP-06), 4:3/13 if refused by
+    /// filtering (N64-UDP-12).
+    pub reject: bool,
 }
 
 /// A DPDK port.

@@ -1,5 +1,7 @@
 //! Translation of ICMP errors about packets of sessions. They never make, refresh or end a session (ICMP-77).
 
+use std::hash::{BuildHasher, RandomState};
+
 use sluice_nat::config::Outbound;
 use sluice_nat::shared::ExternalOwner;
 use sluice_nat::{InboundTuple, Kind, KindRealm, OutboundTuple, Protocol, SessionIndex, WorkerId};
@@ -13,6 +15,23 @@ use super::batch::Packet;
 use super::forward::{inside_family, remote_inside};
 use super::resolve::Resolved;
 use crate::parcel::Stage;
+
+/// Random numbers for what is rare: a keyed hash of how many there were.
+pub(super) struct Lots {
+    key: RandomState,
+    drawn: u64,
+}
+
+impl Lots {
+    pub(super) fn new() -> Self {
+        Self { key: RandomState::new(), drawn: 0 }
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.drawn = self.drawn.wrapping_add(1);
+        self.key.hash_one(self.drawn)
+    }
+}
 
 /// The protocol of a quoted packet, if it is one that is translated.
 fn protocol(quoted: &Quoted) -> Option<Protocol> {
@@ -47,10 +66,16 @@ impl Worker {
             };
         }
         let fixed = self.engine.session(session).fixed();
-        //= conformance ICMP-93
+        // The host itself has a mapping; a router has none, and may have an address of a pool of its own (RFC 6791).
+        //= conformance ICMP-93, ICMP-94
+        let router = packet.meta.family == Family::V6 && packet.meta.source != fixed.inside;
+        let (outer_source, origin) = match self.setup.icmp_source(|| self.lots.draw()) {
+            Some(address) if router => (address, Some(packet.meta.source)),
+            _ => (fixed.external, None),
+        };
         //= conformance ICMP-96
         let rewrite = ErrorRewrite {
-            outer_source: u128::from(fixed.external),
+            outer_source: u128::from(outer_source),
             outer_destination: u128::from(fixed.remote),
             quoted: Endpoints {
                 source: u128::from(fixed.remote),
@@ -61,6 +86,7 @@ impl Worker {
             mtu_v4: 0,
             mtu_v6: 0,
             decrement: true,
+            origin,
         };
         self.forward_error(packet, session, rewrite, Family::V4);
     }
@@ -130,6 +156,7 @@ impl Worker {
             mtu_v4: 0,
             mtu_v6: 0,
             decrement: !packet.hairpinned,
+            origin: None,
         };
         let family = inside_family(&fixed);
         self.forward_error(packet, session, rewrite, family);
@@ -147,7 +174,7 @@ impl Worker {
         if packet.meta.hop_limit <= 1 && !packet.hairpinned {
             return self.drop_packet(packet, DropReason::HopLimitExceeded);
         }
-        let meta = packet.meta;
+        let meta = self.remarked(&packet, to);
         let hairpin = !packet.hairpinned
             && to == Family::V4
             && self.setup.nat.is_external(rewrite.outer_destination as u32);

@@ -30,7 +30,7 @@ impl Worker {
         if let Size::TooBig(message) = size {
             return self.too_big(packet, message);
         }
-        let meta = packet.meta;
+        let meta = self.remarked(&packet, Family::V4);
         let rewrite = rewrite_outbound(&self.setup.nat, &mut self.leases, &meta, fixed);
         self.clamp_flow(&mut packet, fixed, adjacency);
         match packet.mbuf.with_frame(|frame| translate_any(frame, &meta, Family::V4, &rewrite)) {
@@ -67,7 +67,7 @@ impl Worker {
             }
             Size::Cut(_) => {}
         }
-        let meta = packet.meta;
+        let meta = self.remarked(&packet, family);
         let Some(rewrite) = rewrite_inbound(&self.setup.nat, &meta, fixed, !packet.hairpinned) else {
             return self.drop_packet(packet, DropReason::NoRule);
         };
@@ -81,6 +81,17 @@ impl Worker {
             Size::Cut(limit) => self.transmit_cut(packet, adjacency, limit),
             _ => self.transmit(packet, adjacency),
         }
+    }
+
+    /// What a packet is, with the DSCP that it has in the other family. Within one it keeps its own.
+    //= conformance XLT-09, XLT-21, XLT-41
+    pub(super) fn remarked(&self, packet: &Packet, to: Family) -> Meta {
+        let remark = match (packet.meta.family, to) {
+            (Family::V6, Family::V4) => self.setup.to_ipv4,
+            (Family::V4, Family::V6) => self.setup.to_ipv6,
+            _ => return packet.meta,
+        };
+        Meta { tos: remark.apply(packet.meta.tos), ..packet.meta }
     }
 
     //= conformance HAIR-10

@@ -3,12 +3,14 @@
 //! All fragments of a datagram go to one worker, by a hash of what they have in common. From there they go on with the ports of
 //! the first one, to the worker that owns the flow.
 
-use sluice_nat::{Chain, DatagramKey, Fate, Piece};
+use sluice_nat::{Chain, DatagramKey, Event, Events, Fate, Piece, TICKS_PER_SECOND};
 use sluice_packet::{Delta, DropReason, Family, Fragment, Head, checksum};
 
 use super::Worker;
 use super::batch::{NO_TRACE, Packet};
+use super::events::Sink;
 use crate::parcel::Stage;
+use sluice_shm::Counter;
 
 const UDP: u8 = 17;
 /// Datagrams that are ended a loop because their time is up.
@@ -29,7 +31,11 @@ impl Worker {
         }
         let piece = Piece::of(&packet.meta, needs_the_whole(&packet));
         let (interface, trace) = (packet.interface, packet.trace);
+        let (ipv6, source) = (packet.meta.family == Family::V6, packet.meta.source);
         let arrival = self.fragments.arrive(&key, piece, self.now, packet);
+        if !arrival.evicted.is_empty() || arrival.fate == Fate::Drop(DropReason::FragmentLimit) {
+            self.report_pending(ipv6, source);
+        }
         self.drop_chain(arrival.evicted, DropReason::FragmentLimit);
         match arrival.fate {
             Fate::Waits => {
@@ -46,7 +52,21 @@ impl Worker {
             }
             Fate::Ready { head, total } => self.release(arrival.item, arrival.released, head, total),
         }
-        self.show_held();
+        self.count_held();
+    }
+
+    /// Reports that a bound was reached, at most once a second.
+    //= conformance FRAG-37, LOG-17
+    fn report_pending(&mut self, ipv6: bool, source: u128) {
+        if self.fragments_reported.is_some_and(|last| self.now.since(last) < TICKS_PER_SECOND) {
+            return self.sight.counters.add(Counter::EventsSuppressed, 1);
+        }
+        self.fragments_reported = Some(self.now);
+        let limit = self.setup.nat.fragments().waiting;
+        let mut probes = std::mem::take(&mut self.scratch.probes);
+        let event = Event::FragmentsPending { limit, ipv6, source };
+        Sink::new(&mut self.sight, &mut probes, self.began_ns).event(event);
+        self.scratch.probes = probes;
     }
 
     /// Gives the datagram an identification of our own where it cannot keep the one it has: many inside hosts share an external
@@ -102,7 +122,7 @@ impl Worker {
             let Some(chain) = self.fragments.expire(self.now) else { break };
             if !chain.is_empty() {
                 self.drop_chain(chain, DropReason::FragmentTimeout);
-                self.show_held();
+                self.count_held();
             }
         }
     }
@@ -112,7 +132,7 @@ impl Worker {
         while let Some(chain) = self.fragments.drain() {
             self.drop_chain(chain, DropReason::FragmentTimeout);
         }
-        self.show_held();
+        self.count_held();
     }
 }
 

@@ -83,6 +83,10 @@ impl Worker {
         }
         for Parcel { mbuf, interface, hops, stage } in others.into_iter().take(count).flatten() {
             let (hairpinned, head) = match stage {
+                Stage::StoredSyn { since, hairpinned } => {
+                    self.accept_stored_syn(mbuf, interface, hairpinned, since);
+                    continue;
+                }
                 Stage::Transmit { port, interface } => {
                     self.send(mbuf, port, interface, hops);
                     continue;

@@ -7,7 +7,6 @@
 use sluice_dpdk::Mbuf;
 use sluice_nat::{TICKS_PER_SECOND, Tick};
 use sluice_packet::{DropReason, ethernet};
-use sluice_shm::Counter;
 
 use super::batch::{Entry, Packet};
 use super::{BATCH, Worker};
@@ -44,6 +43,11 @@ impl Held {
     pub(super) fn new() -> Self {
         Self { packets: std::collections::VecDeque::with_capacity(SLOTS), tried: (0, Tick(0)) }
     }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.packets.len()
+    }
 }
 
 impl Worker {
@@ -63,7 +67,7 @@ impl Worker {
         }
         let wait = Wait { since, asked: self.asked };
         self.held.packets.push_back(Waiting { entry: packet.entry(), mbuf: packet.mbuf, wait });
-        self.show_held();
+        self.count_held();
     }
 
     /// Tries waiting packets again when neighbours or the time have changed, and drops those that waited too long.
@@ -73,7 +77,7 @@ impl Worker {
         }
         while self.held.packets.front().is_some_and(|oldest| self.now.since(oldest.wait.since) >= PATIENCE) {
             if let Some(waiting) = self.held.packets.pop_front() {
-                self.show_held();
+                self.count_held();
                 drop(waiting.mbuf);
                 self.count_drop(Some(waiting.entry.interface), DropReason::NeighbourUnresolved);
             }
@@ -86,7 +90,7 @@ impl Worker {
         let mut batch = std::mem::take(&mut self.scratch.batch);
         for turn in 0..waiting {
             let Some(packet) = self.held.packets.pop_front() else { break };
-            self.show_held();
+            self.count_held();
             let wait = packet.wait;
             self.retrying = Some(wait);
             match ethernet::link(packet.mbuf.data()) {
@@ -108,12 +112,7 @@ impl Worker {
             drop(waiting.mbuf);
             self.count_drop(Some(waiting.entry.interface), DropReason::NeighbourUnresolved);
         }
-        self.show_held();
-    }
-
-    /// Publishes how many packets wait: for neighbours, and for other fragments.
-    pub(super) fn show_held(&self) {
-        let held = self.held.packets.len() + self.fragments.waiting();
-        self.sight.counters.set(Counter::Held, held as u64);
+        self.drop_stored_syns();
+        self.count_held();
     }
 }

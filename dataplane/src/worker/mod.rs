@@ -31,6 +31,7 @@ mod report;
 mod resolve;
 mod session;
 mod stages;
+mod stored_syn;
 mod trace;
 mod transmit;
 
@@ -226,9 +227,13 @@ pub struct Worker {
     buckets: [report::Bucket; 2],
     police: report::Bucket,
     wanted: resolve::Wanted,
+    lots: error::Lots,
     tracer: trace::Tracer,
     held: hold::Held,
     fragments: Fragments<batch::Packet>,
+    /// When a bound of theirs was reported last.
+    fragments_reported: Option<Tick>,
+    syns: stored_syn::StoredSyns<stored_syn::Syn>,
     /// What is known of the packets of the batch under way, if they have waited.
     retrying: Option<hold::Wait>,
     /// Whether the neighbour that a packet was last found to lack has been asked for.
@@ -316,6 +321,7 @@ impl Worker {
             police: report::Bucket::new(PUNTS_PER_SECOND, now),
             idle: Idle::new(parts.setup.idle),
             setup: parts.setup,
+            syns: stored_syn::StoredSyns::new(parts.shared.workers()),
             engine: parts.engine,
             receive: parts.receive,
             transmit: parts.transmit,
@@ -326,9 +332,11 @@ impl Worker {
             now,
             leases: parts.leases,
             wanted: resolve::Wanted::new(),
+            lots: error::Lots::new(),
             tracer: trace::Tracer::new(parts.id),
             held: hold::Held::new(),
             fragments: Fragments::new(fragments, &parts.shared),
+            fragments_reported: None,
             retrying: None,
             asked: false,
             shared: parts.shared,
@@ -382,6 +390,7 @@ impl Worker {
         // Before new packets come: those that have waited are the older ones of their flows.
         self.look_after_held();
         self.look_after_fragments();
+        self.look_after_stored_syns();
         let mut packets = 0;
         self.stages.charge(Stage::Upkeep);
         for queue in 0..self.receive.len() {

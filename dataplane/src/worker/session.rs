@@ -1,13 +1,14 @@
 //! Packets of flows: established ones by their session, new ones through the miss pipeline.
 
 use sluice_nat::shared::ExternalOwner;
-use sluice_nat::{Direction, Engine, Fixed, Flow, InboundTuple, OutboundTuple, SessionIndex, Tick};
+use sluice_nat::{Direction, Engine, Fixed, Flow, InboundTuple, OutboundTuple, Protocol, SessionIndex, Tick};
 use sluice_packet::{DropReason, Family, IcmpMessage, PuntReason};
 use sluice_shm::{Counter, Stage as TraceStage};
 
 use super::Worker;
 use super::batch::Packet;
 use super::events::Sink;
+use super::stored_syn::is_syn;
 use crate::nexthop::AdjacencyIndex;
 use crate::parcel::Stage;
 
@@ -71,7 +72,10 @@ impl Worker {
             engine.new_outbound(tuple, interface, flags, now, sink)
         };
         match self.create(&packet, make) {
-            Ok(flow) => self.forward_outbound(packet, flow.session, &flow.fixed),
+            Ok(flow) => {
+                self.meet_stored_syn(&flow);
+                self.forward_outbound(packet, flow.session, &flow.fixed);
+            }
             //= conformance N44-27
             Err(reason) => match refusal(reason, packet.meta.family) {
                 Some(message) => self.refuse(packet, reason, message),
@@ -98,7 +102,7 @@ impl Worker {
             }
             ExternalOwner::Kernel | ExternalOwner::NotExternal | ExternalOwner::Free => {
                 let reason = unsolicited(&packet);
-                return self.drop_packet(packet, reason);
+                return self.turn_away(packet, tuple, reason);
             }
         }
         let flags = packet.meta.tcp_flags;
@@ -111,9 +115,20 @@ impl Worker {
             }
             //= conformance HAIR-04
             Err(DropReason::NoBinding) if packet.hairpinned => {
-                self.drop_packet(packet, DropReason::HairpinNoBinding);
+                self.turn_away(packet, tuple, DropReason::HairpinNoBinding);
             }
-            Err(reason) => self.drop_packet(packet, reason),
+            Err(reason) => self.turn_away(packet, tuple, reason),
+        }
+    }
+
+    /// A packet from outside that nobody inside has asked for: silence, unless the configuration says otherwise.
+    //= conformance N64-TCP-40
+    fn turn_away(&mut self, packet: Packet, tuple: &InboundTuple, reason: DropReason) {
+        let syn = matches!(reason, DropReason::UnsolicitedSyn | DropReason::Filtered) && is_syn(&packet.meta);
+        match rejection(reason, tuple.protocol) {
+            _ if syn && self.setup.unsolicited.hold_syns => self.store_syn(packet, tuple, reason),
+            Some(message) if self.setup.unsolicited.reject => self.refuse(packet, reason, message),
+            _ => self.drop_packet(packet, reason),
         }
     }
 
@@ -158,16 +173,30 @@ impl Worker {
 
 /// The reason of an inbound packet to a port that nobody has.
 fn unsolicited(packet: &Packet) -> DropReason {
-    const SYN: u8 = 0x02;
-    const ACK: u8 = 0x10;
-    if packet.hairpinned {
-        DropReason::HairpinNoBinding
-    } else if packet.meta.protocol == 6 && packet.meta.tcp_flags & (SYN | ACK) == SYN {
+    if is_syn(&packet.meta) {
         DropReason::UnsolicitedSyn
+    } else if packet.hairpinned {
+        DropReason::HairpinNoBinding
     } else if packet.meta.protocol == 6 {
         DropReason::TcpNoSession
     } else {
         DropReason::NoBinding
+    }
+}
+
+/// What the sender of a packet that nobody asked for may be told. Nothing for TCP: a SYN gets no answer for six seconds.
+//= conformance N64-UDP-09, N64-UDP-12, N64-ICMP-06, N64-ICMP-07, HAIR-04
+fn rejection(reason: DropReason, protocol: Protocol) -> Option<IcmpMessage> {
+    match (reason, protocol) {
+        (_, Protocol::Tcp) => None,
+        (DropReason::NoBinding | DropReason::HairpinNoBinding, Protocol::Udp) => {
+            Some(IcmpMessage::v4_port_unreachable())
+        }
+        (DropReason::NoBinding | DropReason::HairpinNoBinding, Protocol::Icmp) => {
+            Some(IcmpMessage::v4_host_unreachable())
+        }
+        (DropReason::Filtered, _) => Some(IcmpMessage::v4_admin()),
+        _ => None,
     }
 }
 
@@ -180,6 +209,7 @@ fn refusal(reason: DropReason, family: Family) -> Option<IcmpMessage> {
         | DropReason::PoolExhausted
         | DropReason::SubscriberSessions
         | DropReason::SubscriberPorts
+        | DropReason::SubscriberMappings
         | DropReason::SubscriberRate
         | DropReason::SubscriberTableFull => Some(match family {
             Family::V6 => IcmpMessage::v6_address_unreachable(),
@@ -208,6 +238,7 @@ mod tests {
             DropReason::SubscriberSessions,
             DropReason::SubscriberPorts,
             DropReason::SubscriberRate,
+            DropReason::SubscriberMappings,
             DropReason::SubscriberTableFull,
         ];
         let told = |reason, family| refusal(reason, family).map(|message| (message.kind, message.code));
@@ -220,6 +251,24 @@ mod tests {
         // Of strangers, of what is damaged, and of what the worker had no time for, nobody hears.
         for reason in DropReason::ALL.iter().filter(|reason| !resources.contains(reason)) {
             assert!(*reason == DropReason::NoRule || refusal(*reason, Family::V4).is_none(), "{reason}");
+        }
+    }
+
+    //= conformance N64-UDP-09, N64-UDP-12, N64-ICMP-06, N64-ICMP-07
+    #[test]
+    fn what_nobody_asked_for_is_rejected_by_what_was_wrong_with_it() {
+        use DropReason::{Filtered, HairpinNoBinding, MissBudget, NoBinding, TcpNoSession, UnsolicitedSyn};
+        let said = |reason, protocol| rejection(reason, protocol).map(|it| (it.kind, it.code));
+        for reason in [NoBinding, HairpinNoBinding] {
+            assert_eq!(said(reason, Protocol::Udp), Some((3, 3)));
+            assert_eq!(said(reason, Protocol::Icmp), Some((3, 1)));
+        }
+        for protocol in [Protocol::Udp, Protocol::Icmp] {
+            assert_eq!(said(Filtered, protocol), Some((3, 13)));
+            assert_eq!(said(MissBudget, protocol), None);
+        }
+        for reason in [NoBinding, Filtered, UnsolicitedSyn, TcpNoSession] {
+            assert_eq!(said(reason, Protocol::Tcp), None);
         }
     }
 }

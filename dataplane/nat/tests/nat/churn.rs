@@ -32,6 +32,11 @@ fn random_spec(dice: &mut Dice) -> Spec {
         port_max: 2047,
         block_size: sizes[dice.roll(3) as usize],
         hold_down: [0, 60, 120][dice.roll(3) as usize],
+        deterministic: (dice.roll(4) == 0).then_some(DeterministicSpec {
+            inside: (0x0a00_0000, 28),
+            dynamic: 1,
+            algorithm: [Algorithm::Sequential, Algorithm::Random([3, 4])][dice.roll(2) as usize],
+        }),
         ..pool("first", 0, 0)
     };
     made.pools.push(PoolSpec { port_max: 1500, block_size: 64, ..pool("second", 0xcb00_7180, 31) });
@@ -59,6 +64,8 @@ fn random_spec(dice: &mut Dice) -> Spec {
         max_sessions: 20 + dice.roll(100),
         max_port_blocks: 1 + dice.roll(3) as u16,
         new_sessions_per_second: [0, 50][dice.roll(2) as usize],
+        max_mappings: [Limits::NONE, 5 + dice.roll(50), Limits::NONE],
+        max_subscribers: [Limits::NONE, 2][dice.roll(2) as usize],
         ..made.limits
     };
     made.statics = (0..dice.roll(4) as u16)

@@ -36,6 +36,7 @@ pub(crate) fn pool(name: &str, address: u32, length: u8) -> PoolSpec {
         block_size: 256,
         hold_down: 120,
         parity: true,
+        deterministic: None,
     }
 }
 

@@ -4,7 +4,7 @@ use sluice_nat::*;
 use sluice_packet::DropReason;
 
 use crate::common::*;
-use Protocol::{Tcp, Udp};
+use Protocol::{Icmp, Tcp, Udp};
 
 #[test]
 fn sessions_of_a_subscriber_are_limited_and_its_binding_lives_on() {
@@ -137,4 +137,73 @@ fn a_flood_of_tuples_keeps_to_the_tables() {
         }
     }
     bench.inn(back(&peer, S, 80), SYN | ACK).expect("unharmed");
+}
+
+#[test]
+fn each_protocol_has_its_own_limit_of_mappings() {
+    //= conformance LIM-02
+    let mut limited = spec();
+    limited.limits.max_mappings = [1, 5, 10];
+    let mut bench = Bench::new(&limited);
+    let mut open = |protocol, port, flags| bench.out(out64(protocol, H, port, S, 80), flags);
+    for port in 0..10 {
+        open(Udp, 5000 + port, 0).expect("of ten");
+    }
+    for port in 0..5 {
+        open(Tcp, 5000 + port, SYN).expect("of five");
+    }
+    open(Icmp, 1, 0).expect("of one");
+    for (protocol, flags) in [(Udp, 0), (Tcp, SYN), (Icmp, 0)] {
+        assert_eq!(open(protocol, 6000, flags), Err(DropReason::SubscriberMappings), "{protocol}");
+    }
+    // More sessions of a mapping are no more mappings, and others have theirs.
+    assert!(bench.out(out64(Udp, H, 5000, S2, 80), 0).is_ok());
+    assert!(bench.out(out64(Udp, H2, 6000, S, 80), 0).is_ok());
+    //= conformance LOG-15
+    let told = |event: &Event| matches!(event, Event::QuotaExceeded { quota: Quota::PerUser, limit: 10, .. });
+    assert!(bench.heard().iter().any(told));
+    // A lower limit takes nothing away, and what ends makes room.
+    limited.limits.max_mappings = [1, 5, 2];
+    bench.apply(&limited);
+    bench.settle();
+    assert_eq!(bench.engine.stats().sessions, 18);
+    bench.pass(301.0);
+    assert_eq!(bench.engine.stats().sessions, 0);
+    for port in 0..2 {
+        bench.out(out64(Udp, H, 7000 + port, S, 80), 0).expect("of two");
+    }
+    assert_eq!(bench.out(out64(Udp, H, 7002, S, 80), 0), Err(DropReason::SubscriberMappings));
+}
+
+#[test]
+fn subscribers_of_all_workers_together_are_limited() {
+    //= conformance LIM-14
+    let mut limited = spec();
+    limited.limits.max_subscribers = 2;
+    let shared = shared(20_000, 2);
+    let config = std::sync::Arc::new(shared.compile(&limited, 1, None).expect("valid"));
+    let mut engines = [0, 1].map(|n| Engine::new(shared.clone(), WorkerId(n), config.clone()));
+    let mut events = <(Vec<Event>, Vec<Fixed>)>::default();
+    let mut open = |engines: &mut [Engine; 2], host: u128, now| {
+        let tuple = out64(Udp, H + (host << 64), 5000, S, 1);
+        let owner = shared.subscriber_worker(&config, tuple.kind_realm, tuple.inside);
+        engines[usize::from(owner.0)].new_outbound(&tuple, 0, 0, now, &mut events).map(drop)
+    };
+    let start = Tick::from_secs(1000);
+    // Of both workers: among so many there are some of each.
+    let made: Vec<_> = (0..20).map(|host| open(&mut engines, host, start)).collect();
+    assert_eq!(made[..2], [Ok(()), Ok(())]);
+    assert!(made[2..].iter().all(|made| *made == Err(DropReason::SubscriberTableFull)), "{made:?}");
+    // Who is there may go on; who has left makes room.
+    assert!(open(&mut engines, 0, start).is_ok());
+    let mut end = start;
+    for _ in 0..2000 {
+        end = end.after(TICKS_PER_SECOND);
+        engines.iter_mut().for_each(|engine| {
+            engine.expire(end, 10_000, &mut ());
+        });
+    }
+    assert_eq!(engines.each_ref().map(|engine| engine.stats().subscribers), [0, 0]);
+    let made = (20..40).filter(|&host| open(&mut engines, host, end).is_ok()).count();
+    assert_eq!(made, 2);
 }

@@ -285,3 +285,84 @@ fn a_port_picked_ahead_is_forgotten_with_its_block() {
     let heard = bench.heard();
     assert!(heard.iter().any(|event| matches!(event, Event::BlockAllocated { .. })), "{heard:?}");
 }
+
+#[test]
+fn a_deterministic_range_is_used_up_before_blocks_are_logged() {
+    //= conformance PORT-12, PORT-17, PORT-19
+    const INSIDE: u32 = 0x0a00_0000;
+    let mut fixed = spec();
+    let variables = DeterministicSpec { inside: (INSIDE, 28), dynamic: 2, algorithm: Algorithm::Sequential };
+    fixed.pools[0] = PoolSpec { deterministic: Some(variables), ..pool("fixed", T, 32) };
+    fixed.limits.max_port_blocks = 1;
+    let map = Deterministic::of(&fixed.pools[0]).expect("valid").expect("deterministic");
+    let mut bench = Bench::new(&fixed);
+    let host = u128::from(INSIDE) + 2;
+    let mut ports = std::collections::BTreeSet::new();
+    for n in 0..4032u16 {
+        let made = bench.out(out44(Udp, host, 10_000 + n, S, 53), 0).expect("in the range");
+        assert_eq!(map.inside(made.external, made.external_port), Some(INSIDE + 2));
+        assert!(ports.insert(made.external_port));
+    }
+    assert_eq!((ports.first(), ports.last()), (Some(&5056), Some(&9087)));
+    let blocks = |events: &[Event]| {
+        let allocated = |event: &&Event| matches!(event, Event::BlockAllocated { .. });
+        events.iter().filter(allocated).copied().collect::<Vec<_>>()
+    };
+    assert_eq!(blocks(&bench.heard()), []);
+    // The next one is out of a block, which is logged and counts.
+    let over = bench.out(out44(Udp, host, 9_000, S, 53), 0).expect("of a block");
+    assert!(over.external_port >= 57_472, "{}", over.external_port);
+    assert_eq!(map.inside(over.external, over.external_port), None);
+    let heard = blocks(&bench.heard());
+    assert!(
+        matches!(heard[..], [Event::BlockAllocated { subscriber, first: 57_472.., .. }] if subscriber == host),
+        "{heard:?}"
+    );
+    // Who has no range has blocks, and never a port of a range.
+    let guest = bench.out(out44(Udp, u128::from(INSIDE) + 99, 5000, S, 53), 0).expect("of a block");
+    assert!(guest.external_port >= 57_472);
+    assert!(bench.out(out64(Udp, H, 5000, S, 53), 0).expect("of a block").external_port >= 57_472);
+    // Another host's range is its own, whatever others do; its low ports are no other ones.
+    let other = bench.out(out44(Udp, u128::from(INSIDE) + 1, 53, S, 53), 0).expect("in its range");
+    assert!((1024..=5055).contains(&other.external_port));
+    // Ports of a range need no rest.
+    bench.pass(310.0);
+    assert_eq!(bench.engine.stats().sessions, 0);
+    for n in 0..4032u16 {
+        let made = bench.out(out44(Udp, host, 10_000 + n, S, 53), 0).expect("in the range again");
+        assert!((5056..=9087).contains(&made.external_port));
+    }
+    // Other variables: sessions that do not follow them end.
+    fixed.pools[0].deterministic = Some(DeterministicSpec { dynamic: 3, ..variables });
+    bench.apply(&fixed);
+    bench.settle();
+    assert_eq!(bench.engine.stats().sessions, 0);
+    let map = Deterministic::of(&fixed.pools[0]).expect("valid").expect("deterministic");
+    let made = bench.out(out44(Udp, host, 10_000, S, 53), 0).expect("in the new range");
+    assert_eq!(map.inside(made.external, made.external_port), Some(INSIDE + 2));
+}
+
+#[test]
+fn deterministic_ranges_are_the_same_on_any_number_of_workers() {
+    //= conformance PORT-17, PORT-20
+    let mut fixed = spec();
+    let algorithm = Algorithm::Random([11, 12]);
+    let variables = DeterministicSpec { inside: (0x0a00_0000, 24), dynamic: 1, algorithm };
+    fixed.pools[0].deterministic = Some(variables);
+    let map = Deterministic::of(&fixed.pools[0]).expect("valid").expect("deterministic");
+    let shared = shared(20_000, 4);
+    let config = std::sync::Arc::new(shared.compile(&fixed, 1, None).expect("valid"));
+    let mut engines = [0, 1, 2, 3].map(|n| Engine::new(shared.clone(), WorkerId(n), config.clone()));
+    for host in 1..=254u32 {
+        let inside = 0x0a00_0000 + host;
+        for port in 0..20 {
+            let tuple = out44(Udp, inside.into(), 5000 + port, S, 53);
+            let owner = shared.subscriber_worker(&config, tuple.kind_realm, tuple.inside);
+            let engine = &mut engines[usize::from(owner.0)];
+            let made = engine.new_outbound(&tuple, 0, 0, Tick(1), &mut ()).expect("in its range").fixed;
+            assert_eq!(map.inside(made.external, made.external_port), Some(inside));
+            let found = shared.external_owner(&config, Udp, made.external, made.external_port);
+            assert_eq!(found, ExternalOwner::Worker(owner));
+        }
+    }
+}

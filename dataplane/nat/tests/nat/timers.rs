@@ -1,6 +1,7 @@
 //! Lifetimes of UDP and ICMP, and the wheel under load.
 
 use sluice_nat::*;
+use sluice_packet::DropReason;
 
 use crate::common::*;
 use Protocol::{Icmp, Udp};
@@ -151,4 +152,47 @@ fn shorter_timers_hold_for_sessions_that_exist() {
     assert_eq!(bench.engine.stats().sessions, 1);
     bench.pass(2000.0);
     assert_eq!(bench.engine.stats().sessions, 0);
+}
+
+#[test]
+fn well_known_ports_may_have_a_shorter_timer_in_nat44() {
+    //= conformance N64-UDP-16
+    let mut given = spec();
+    assert!(given.timers.udp_short_ports.is_empty(), "off by default");
+    given.timers.udp_short = 30;
+    assert!(given.timers.udp_short_ports.insert(53) && !given.timers.udp_short_ports.insert(5353));
+    let mut bench = Bench::new(&given);
+    let short = bench.out(out44(Udp, HOST, 5000, S, 53), 0).expect("made");
+    bench.out(out44(Udp, HOST, 5001, S, 54), 0).expect("made");
+    bench.out(out64(Udp, H, 5000, S, 53), 0).expect("made");
+    bench.pass(29.0);
+    // It counts from the last packet, of either direction.
+    bench.inn(back(&short, S, 53), 0).expect("alive");
+    bench.pass(29.5);
+    assert_eq!(bench.engine.stats().sessions, 3);
+    bench.pass(1.0);
+    assert_eq!(bench.engine.stats().sessions, 2);
+    assert_eq!(bench.inn(back(&short, S, 53), 0), Err(DropReason::NoBinding));
+    // A stranger's source port is no destination.
+    let fixed = bench.out(out44(Udp, HOST, 5001, S, 54), 0).expect("alive");
+    bench.inn(back(&fixed, S2, 53), 0).expect("made");
+    bench.pass(100.0);
+    assert_eq!(bench.engine.stats().sessions, 3);
+    // Configured no more: sessions under it live as long as others.
+    bench.out(out44(Udp, HOST, 5002, S, 53), 0).expect("made");
+    given.timers.udp_short_ports = PortSet::default();
+    bench.apply(&given);
+    bench.pass(60.0);
+    assert!(bench.out(out44(Udp, HOST, 5002, S, 53), 0).is_ok());
+    assert_eq!(bench.engine.stats().sessions, 4);
+}
+
+#[test]
+fn a_shorter_timer_is_shorter() {
+    let mut given = spec();
+    given.timers.udp_short_ports.insert(53);
+    for (time, good) in [(0, false), (1, true), (300, true), (301, false)] {
+        given.timers.udp_short = time;
+        assert_eq!(shared(100, 1).compile(&given, 1, None).is_ok(), good, "{time}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Errors that change family (RFC 7915, 4.2, 4.3, 5.2, 5.3).
 
 use super::quote::{self, Inner, Parts};
-use super::{ErrorRewrite, open};
+use super::{ErrorRewrite, interface, open};
 use crate::checksum::{of, transport_v6};
 use crate::icmp_map::{self, MtuContext};
 use crate::meta::{Family, Fragment, Meta};
@@ -84,7 +84,18 @@ fn compose(
         Family::V4 => (4, true, 16),
         Family::V6 => (8, matches!(message.kind, icmpv6::UNREACHABLE | icmpv6::TIME_EXCEEDED), 24),
     };
-    let extension = if carries { parts.extension } else { &[] };
+    let mut extended = [0; MAX_V4];
+    let extension = match r.origin {
+        Some(origin) if target == Family::V4 => {
+            // What the extension may take of the message, the least quote left.
+            let room = body.len().saturating_sub(MIN_QUOTE_WITH_EXTENSION).max(parts.extension.len());
+            let room = room.min(extended.len());
+            let len = interface::append(&mut extended[..room], parts.extension, origin);
+            &extended[..len]
+        }
+        _ if carries => parts.extension,
+        _ => &[],
+    };
     let (words, body_len) = append_extension(body, quote_len, extension, unit);
 
     let mut header = icmpv4::Header::zeroed();

@@ -35,6 +35,7 @@ fn to_v6(datagram: &[u8]) -> Result<Vec<u8>, DropReason> {
             mtu_v4: MTU,
             mtu_v6: MTU,
             decrement: true,
+            origin: None,
         };
         error_four_to_six(frame, meta, &r)
     })
@@ -52,6 +53,7 @@ fn to_v4(datagram: &[u8]) -> Result<Vec<u8>, DropReason> {
             mtu_v4: MTU,
             mtu_v6: MTU,
             decrement: true,
+            origin: None,
         };
         error_six_to_four(frame, meta, &r)
     })
@@ -295,6 +297,7 @@ fn nat44(
             mtu_v4: MTU,
             mtu_v6: MTU,
             decrement: true,
+            origin: None,
         };
         error_four_to_four(frame, meta, &r)
     })
@@ -346,6 +349,7 @@ fn hairpinned_ipv6_errors() {
                 mtu_v4: MTU,
                 mtu_v6: MTU,
                 decrement: true,
+                origin: None,
             };
             error_six_to_six(frame, meta, &r)
         })
@@ -376,6 +380,7 @@ fn growth_uses_whichever_room_there_is() {
         mtu_v4: MTU,
         mtu_v6: MTU,
         decrement: true,
+        origin: None,
     };
     for (head, tail) in [(40, 0), (0, 40), (25, 15), (20, 19)] {
         let mut buffer = [&vec![0; head][..], &bytes, &vec![0; tail]].concat();

@@ -78,6 +78,8 @@ proptest! {
         ports in any::<(u16, u16, u16, u16)>(), addresses in any::<(u128, u128, u128, u128)>(),
     ) {
         let (from_port, to_port) = (ports.0 | 1, ports.1 | 1);
+        //= conformance XLT-09, XLT-21
+        let remark = if tagged_in { Remark::to(padding as u8) } else { Remark::COPY };
         let (protocol, payload) = if is_tcp {
             (6, tcp(from_port, to_port, flags, &[], &data))
         } else {
@@ -121,9 +123,11 @@ proptest! {
             let to = ends(&r, |address| address as u32);
             let header = header(tagged_out, ethernet::IPV4);
             let expected =
-                generally(&frame, &header, |frame, meta, _| six_to_four(frame, meta, &r).unwrap());
+                generally(&frame, &header, |frame, meta, _| {
+                    six_to_four(frame, &remarked(meta, remark), &r).unwrap()
+                });
             let got = plainly(&frame, |frame| {
-                with_header!(header, link, plain_six_to_four(frame, &plain, link, &to, identification))
+                with_header!(header, link, plain_six_to_four(frame, &plain, link, &to, identification, remark))
             });
             prop_assert_eq!(got, expected);
             return Ok(());
@@ -137,9 +141,11 @@ proptest! {
             let to = ends(&r, |address| address);
             let header = header(tagged_out, ethernet::IPV6);
             let expected =
-                generally(&frame, &header, |frame, meta, _| four_to_six(frame, meta, &r).unwrap());
+                generally(&frame, &header, |frame, meta, _| {
+                    four_to_six(frame, &remarked(meta, remark), &r).unwrap()
+                });
             let got = plainly(&frame, |frame| {
-                with_header!(header, link, plain_four_to_six(frame, &plain, link, &to))
+                with_header!(header, link, plain_four_to_six(frame, &plain, link, &to, remark))
             });
             prop_assert_eq!(got, expected);
         } else {
@@ -169,7 +175,7 @@ proptest! {
             buffer.extend(&bytes);
             if let Some((plain, ..)) = Plain::read_v4(&bytes, l3) {
                 let _ = plain_four_to_six(
-                    &mut Frame::new(&mut buffer.clone(), room, bytes.len()), &plain, &LINK, &wide,
+                    &mut Frame::new(&mut buffer.clone(), room, bytes.len()), &plain, &LINK, &wide, Remark::COPY,
                 );
                 let _ = plain_four_to_four(
                     &mut Frame::new(&mut buffer.clone(), room, bytes.len()), &plain, &[0; 18], &to, Some(7),
@@ -177,11 +183,16 @@ proptest! {
             }
             if let Some((plain, ..)) = Plain::read_v6(&bytes, l3) {
                 let _ = plain_six_to_four(
-                    &mut Frame::new(&mut buffer, room, bytes.len()), &plain, &LINK, &to, 9,
+                    &mut Frame::new(&mut buffer, room, bytes.len()), &plain, &LINK, &to, 9, Remark::COPY,
                 );
             }
         }
     }
+}
+
+/// What the workers do about it in front of the general translation.
+fn remarked(meta: &Meta, remark: Remark) -> Meta {
+    Meta { tos: remark.apply(meta.tos), ..*meta }
 }
 
 fn ends<A>(rewrite: &Rewrite, address: impl Fn(u128) -> A) -> Ends<A> {

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use sluice_nat::{Filtering, Kind, PoolSpec, Protocol, RuleSpec, Spec, StaticSpec};
 
 use super::*;
-use crate::snapshot::{IcmpErrors, IdleMode, InterfaceSpec, MssClamp, PortSpec, RouteSpec, Via};
+use crate::snapshot::{
+    Dscp, IcmpErrors, IdleMode, InterfaceSpec, MssClamp, PortSpec, RouteSpec, Unsolicited, Via,
+};
 
 fn snapshot() -> Snapshot {
     Snapshot {
@@ -32,6 +34,7 @@ fn snapshot() -> Snapshot {
                 block_size: 256,
                 hold_down: 120,
                 parity: true,
+                deterministic: None,
             }],
             rules: vec![RuleSpec {
                 kind: Kind::Nat64,
@@ -64,6 +67,9 @@ fn snapshot() -> Snapshot {
             RouteSpec { ipv6: true, prefix: 1, len: 128, via: Via::Blackhole },
         ],
         icmp_errors_per_second: IcmpErrors { ipv4: 1000, ipv6: 0 },
+        icmp_sources: vec![(0xcb00_7140, 28)],
+        dscp: Dscp { to_ipv4: Some(8), to_ipv6: None },
+        unsolicited: Unsolicited { hold_syns: true, reject: false },
         sessions: 1 << 20,
     }
 }

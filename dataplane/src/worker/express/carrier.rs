@@ -82,7 +82,14 @@ impl Rewriter<'_> {
             Way::SixToFour => {
                 let to = outbound(session);
                 let identification = self.leases.next(to.source, to.destination, plain.protocol);
-                plain_six_to_four(&mut frame, plain, &link(ethernet::IPV4), &to, identification)
+                plain_six_to_four(
+                    &mut frame,
+                    plain,
+                    &link(ethernet::IPV4),
+                    &to,
+                    identification,
+                    self.setup.to_ipv4,
+                )
             }
             Way::FourToFour => {
                 let to = outbound(session);
@@ -103,7 +110,7 @@ impl Rewriter<'_> {
                 Some(prefix) => {
                     let outside = session.outside();
                     let to = inbound(&outside, prefix.embed(outside.remote), session.inside());
-                    plain_four_to_six(&mut frame, plain, &link(ethernet::IPV6), &to)
+                    plain_four_to_six(&mut frame, plain, &link(ethernet::IPV6), &to, self.setup.to_ipv6)
                 }
                 None => false,
             },

@@ -100,3 +100,68 @@ fn an_errors_head_is_kept_without_its_length() {
     assert_eq!(parts.message, IcmpMessage::new(12, 0, 8 << 24));
     assert_eq!((parts.quote.len(), parts.extension.len()), (128, 72));
 }
+
+/// As [`to_v4`], with the address of the router in an extension.
+fn to_v4_from(origin: u128, datagram: &[u8]) -> Vec<u8> {
+    run_ip(datagram, |frame, meta| {
+        let r = ErrorRewrite {
+            outer_source: T,
+            outer_destination: S,
+            quoted: endpoints(S, 53, T, 40000),
+            mtu_v4: MTU,
+            mtu_v6: MTU,
+            decrement: true,
+            origin: Some(origin),
+        };
+        error_six_to_four(frame, meta, &r)
+    })
+    .unwrap()
+}
+
+/// The object that names a router.
+fn interface_object(source: u128) -> Vec<u8> {
+    [&[0, 24, 2, 4, 0, 2, 0, 0][..], &source.to_be_bytes()].concat()
+}
+
+//= conformance ICMP-95
+#[test]
+fn an_error_of_a_router_names_it() {
+    let short = v6(PREFIX | S, H, 17, &udp(53, 5000, b"data"));
+    let long = v6(PREFIX | S, H, 17, &udp(53, 5000, &[7; 1000]));
+    for (quote, words) in [(&short[..], 32), (&long[..1000], (548 - 28) / 4)] {
+        let out = to_v4_from(R6, &from_r6(3, 0, 0, quote));
+        assert_eq!((out[20], usize::from(out[25])), (11, words));
+        let (structure, at) = (&out[out.len() - 28..], 28 + 4 * words);
+        assert_eq!(out.len(), at + 28);
+        assert_eq!((structure[0], &structure[4..]), (0x20, &interface_object(R6)[..]));
+        assert_eq!((crate::checksum::of(structure), crate::checksum::of(&out[20..])), (0, 0));
+        assert!(out.len() <= 576);
+    }
+}
+
+//= conformance ICMP-95
+#[test]
+fn an_object_more_continues_the_extension_and_its_checksum() {
+    let full = v6(PREFIX | S, H, 17, &udp(53, 5000, &[7; 200]));
+    let with = |structure: &[u8]| {
+        let quote = [&full[..128], structure].concat();
+        to_v4_from(R6, &from_r6(1, 0, 16 << 24, &quote))
+    };
+    // Without a checksum it stays without.
+    let out = with(&EXTENSION);
+    assert_eq!(out[out.len() - 36..], [&EXTENSION[..], &interface_object(R6)].concat());
+    // A right one stays right, a wrong one wrong.
+    let mut sealed = EXTENSION;
+    let sum = crate::checksum::of(&sealed).to_be_bytes();
+    sealed[2..4].copy_from_slice(&sum);
+    let out = with(&sealed);
+    assert_eq!(crate::checksum::of(&out[out.len() - 36..]), 0);
+    sealed[3] ^= 1;
+    let out = with(&sealed);
+    assert_ne!(crate::checksum::of(&out[out.len() - 36..]), 0);
+    // What is no structure of version 2, or leaves no room, passes as it came.
+    let other = [0x30, 0, 0, 0, 0, 4, 1, 1];
+    assert!(with(&other).ends_with(&other));
+    let large = [&EXTENSION[..4], &[0x5a; 548 - 128 - 4]].concat();
+    assert!(with(&large).ends_with(&large));
+}
