@@ -97,7 +97,7 @@ known for, and the tests that keep them out, in [{traps_name}]({traps_name}).
 | absence | says that something is not there: a test shows it, and no code decides it |
 | gap | declared: not there |
 | no option | describes an option (level MAY or CHOICE) that does not exist |
-| due | of this release, with the load generator |
+| due | of this release, with the load generator (issue 5) |
 | later | of a later release |
 | open | of this release, and not cited in code, in a test, or in either |
 
