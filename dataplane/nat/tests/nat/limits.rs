@@ -95,6 +95,32 @@ fn a_full_session_table_refuses_and_leaves_no_orphans() {
     }
 }
 
+/// With a seed that makes every hash the same, the index of bindings is full while there are records and ports.
+#[test]
+fn a_session_that_finds_no_place_leaves_no_binding_and_takes_no_port() {
+    //= conformance MAP-14
+    let shared = Shared::new(region(1000), Geometry { workers: 1, max_addresses: 64, seed: [0; 4] });
+    let mut tight = spec();
+    tight.pools[0] = PoolSpec { port_min: 2048, port_max: 2111, block_size: 64, ..pool("tight", T, 32) };
+    let config = std::sync::Arc::new(shared.compile(&tight, 1, None).expect("valid"));
+    let mut engine = Engine::new(shared, WorkerId(0), config);
+    let mut open = |port: u16, remote: u32| {
+        let made = engine.new_outbound(&out64(Udp, H, port, remote, 53), 0, 0, Tick(77), &mut ());
+        (made.map(|flow| flow.fixed.external_port), engine.stats())
+    };
+    let mut made = 0;
+    while open(5000 + made, S).0.is_ok() {
+        made += 1;
+        assert!(made < 64, "the index was to be full by now");
+    }
+    for port in 6000..6200 {
+        let (refused, stats) = open(port, S);
+        assert_eq!(refused, Err(DropReason::BindingTableFull), "{port}");
+        let made = u32::from(made);
+        assert_eq!((stats.sessions, stats.bindings, stats.subscribers), (made, made, 1), "{port}");
+    }
+}
+
 #[test]
 fn more_subscribers_than_there_is_room_for_are_refused() {
     //= conformance LIM-14

@@ -112,6 +112,24 @@ fn address_dependent_filtering_ignores_the_port_and_lasts_as_long_as_a_session_t
 }
 
 #[test]
+fn who_was_spoken_to_may_answer_until_the_session_with_it_ends() {
+    //= conformance MAP-08, N64-UDP-11
+    let mut bench = Bench::new(&with_filtering(Filtering::AddressDependent));
+    let [one, two] = [S, S2].map(|remote| bench.out_flow(out64(Udp, H, 5000, remote, 53), 0).expect("made"));
+    let from = |bench: &mut Bench, remote| bench.inn(back(&one.fixed, remote, 9), 0);
+    // A second session to the address, from outside: either keeps the leave.
+    let also = bench.inn_flow(back(&one.fixed, S, 7), 0).expect("allowed");
+    bench.engine.delete(one.session, bench.now, &mut bench.events);
+    let last = bench.inn_flow(back(&also.fixed, S, 9), 0).expect("still allowed");
+    for session in [also.session, last.session] {
+        bench.engine.delete(session, bench.now, &mut bench.events);
+    }
+    assert_eq!(from(&mut bench, S), Err(DropReason::Filtered));
+    assert!(from(&mut bench, S2).is_ok(), "the other has not ended");
+    assert!(bench.engine.session(two.session).is_live());
+}
+
+#[test]
 fn a_binding_of_one_protocol_opens_nothing_for_another() {
     //= conformance MAP-03
     let all = [(Udp, 0), (Tcp, SYN), (Icmp, 0)];
