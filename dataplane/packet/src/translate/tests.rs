@@ -212,7 +212,8 @@ fn a_checksum_neutral_prefix_is_a_prefix_like_any() {
             let there = there.unwrap();
             let (source, destination) = (there[12..16].to_vec(), there[16..20].to_vec());
             let mut answer = there;
-            (answer[12..16].copy_from_slice(&destination), answer[16..20].copy_from_slice(&source));
+            answer[12..16].copy_from_slice(&destination);
+            answer[16..20].copy_from_slice(&source);
             seal_v4(&mut answer);
             let back = run_ip(&answer, |frame, meta| {
                 let to = Endpoints { source: prefix | S, ..inbound(meta).to };
