@@ -110,7 +110,7 @@ fn end(packet: &TracedPacket) -> String {
             format!("{YELLOW}to the kernel: {reason}{PLAIN}  {DIM}{help}{PLAIN}")
         }
         "hand-off" => format!("handed to worker {reason}"),
-        "held" => "waits for its next hop to be resolved".to_owned(),
+        "held" => "waits for its next hop to be resolved, or for a SYN from inside".to_owned(),
         other => format!("end: {other}"),
     }
 }
