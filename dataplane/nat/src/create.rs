@@ -113,7 +113,6 @@ impl Tables {
             remote: tuple.remote,
             remote_port: tuple.remote_port,
             direction: Direction::Outbound,
-            filtering: service.rule.filtering[tuple.protocol.index()],
         };
         match self.open(config, number, &opening, now) {
             Ok(fixed) => {
@@ -271,8 +270,7 @@ impl Tables {
         }
         let rule = self.rule_of(config, &binding, binding.prefix64, tuple.remote).ok_or(unknown)?;
         check_remote(config, rule, binding.prefix64, tuple.remote)?;
-        let filtering = rule.filtering[tuple.protocol.index()];
-        let allowed = match filtering {
+        let allowed = match rule.filtering[tuple.protocol.index()] {
             //= conformance N64-UDP-10, N64-ICMP-08, MAP-07
             Filtering::EndpointIndependent => true,
             //= conformance N64-UDP-11, N64-ICMP-07, N64-TCP-06, MAP-08
@@ -300,7 +298,6 @@ impl Tables {
             remote: tuple.remote,
             remote_port: tuple.remote_port,
             direction: Direction::Inbound,
-            filtering,
         };
         let made = self.open_inbound(config, &opening, now);
         if let Err(reason) = made {
@@ -327,7 +324,8 @@ impl Tables {
         }
     }
 
-    /// With several prefixes, a session may have lost its inbound entry to one that is now gone: it gets it back.
+    /// With several prefixes, now or before, a session may have lost its inbound entry to one that is now gone: it gets it
+    /// back.
     fn under_other_prefix(
         &mut self,
         config: &Config,
@@ -336,7 +334,7 @@ impl Tables {
         tcp_flags: u8,
         now: Tick,
     ) -> Result<Option<Flow>, DropReason> {
-        if config.prefixes.len() < 2 || binding.ends.kind_realm.kind() != Some(Kind::Nat64) {
+        if binding.ends.kind_realm.kind() != Some(Kind::Nat64) {
             return Ok(None);
         }
         for entry in &config.prefixes {

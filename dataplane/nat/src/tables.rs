@@ -18,7 +18,6 @@ use crate::permissions::Permissions;
 use crate::record::{Fixed, Hot, Route, Session};
 use crate::records::Records;
 use crate::shared::Shared;
-use crate::spec::Filtering;
 use crate::subscribers::Subscribers;
 use crate::tcp::{self, Lifetimes, Segment, TimerClass};
 use crate::types::{Direction, Kind, KindRealm, Protocol, TICKS_PER_SECOND, Tick, WorkerId};
@@ -83,7 +82,6 @@ pub(crate) struct Opening<'a> {
     pub(crate) remote: u32,
     pub(crate) remote_port: u16,
     pub(crate) direction: Direction,
-    pub(crate) filtering: Filtering,
 }
 
 impl Tables {
@@ -236,7 +234,7 @@ impl Tables {
         let fixed = self.fixed(config, binding, (opening.prefix64, opening.rule), to);
         let (state, class) = tcp::initial(binding.ends.protocol, opening.direction);
         let mut flags = if opening.direction == Direction::Inbound { FROM_OUTSIDE } else { 0 };
-        if opening.filtering == Filtering::AddressDependent {
+        if config.by_address[binding.ends.protocol.index()] {
             if !self.permissions.add(binding.number, opening.remote) {
                 return Err(DropReason::SessionTableFull);
             }
