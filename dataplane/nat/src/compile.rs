@@ -67,9 +67,8 @@ impl Shared {
         } else {
             RangeSet::new(nat44.clone().copied().collect())
         };
-        let by_address = [0, 1, 2].map(|protocol| {
-            rules.iter().any(|rule| rule.filtering[protocol] == Filtering::AddressDependent)
-        });
+        let by_address = [0, 1, 2]
+            .map(|protocol| rules.iter().any(|rule| rule.filtering[protocol] == Filtering::AddressDependent));
         let mut config = Config {
             generation,
             by_address,

@@ -299,7 +299,7 @@ impl Tables {
             remote_port: tuple.remote_port,
             direction: Direction::Inbound,
         };
-        let made = self.open_inbound(config, &opening, now);
+        let made = self.open_inbound(config, &opening, now, events);
         if let Err(reason) = made {
             let inside = (binding.ends.kind_realm, binding.ends.inside);
             self.report(reason, inside, Some(subscriber), now, events);
@@ -312,9 +312,15 @@ impl Tables {
         config: &Config,
         opening: &Opening<'_>,
         now: Tick,
+        events: &mut impl Events,
     ) -> Result<Flow, DropReason> {
         self.admit(config, opening.subscriber, Direction::Inbound, now)?;
         let number = self.take_record()?;
+        // The inside port may have spoken to the same remote one from another external port, before it got a static
+        // binding. Its answers can leave from one of them only: the one that is spoken to now.
+        if let Some(before) = self.find_outbound(&opening.outbound_tuple()) {
+            self.close(before, now, events);
+        }
         match self.open(config, number, opening, now) {
             Ok(fixed) => Ok(Flow { session: SessionIndex(number), fixed }),
             Err(reason) => {

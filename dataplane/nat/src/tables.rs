@@ -84,6 +84,22 @@ pub(crate) struct Opening<'a> {
     pub(crate) direction: Direction,
 }
 
+impl Opening<'_> {
+    /// What its outbound packets will be looked up by.
+    pub(crate) fn outbound_tuple(&self) -> OutboundTuple {
+        let ends = &self.binding.ends;
+        OutboundTuple {
+            kind_realm: ends.kind_realm,
+            protocol: ends.protocol,
+            inside: ends.inside,
+            inside_port: ends.inside_port,
+            remote: self.remote,
+            remote_port: self.remote_port,
+            prefix64: self.prefix64,
+        }
+    }
+}
+
 impl Tables {
     pub(crate) fn new(shared: Arc<Shared>, worker: WorkerId, config: &Config) -> Self {
         let sessions = shared.sessions();

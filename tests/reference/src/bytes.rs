@@ -67,6 +67,7 @@ pub fn seal(pseudo: &[u8], protocol: u8, payload: &mut [u8]) {
 }
 
 /// An IPv4 header without options.
+#[expect(clippy::too_many_arguments, reason = "the fields of the header, in their order")]
 pub fn ipv4(
     source: u32,
     destination: u32,

@@ -33,9 +33,9 @@ impl Seeded {
     pub fn new(seed: u64) -> Self {
         // Neighbouring seeds must not begin alike, and zero is no state.
         let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Self((mixed ^ mixed >> 31) | 1)
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self((mixed ^ (mixed >> 31)) | 1)
     }
 }
 
@@ -44,7 +44,7 @@ impl Dice for Seeded {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        ((self.0 >> 32) * u64::from(sides) >> 32) as u32
+        (((self.0 >> 32) * u64::from(sides)) >> 32) as u32
     }
 }
 
@@ -63,7 +63,7 @@ impl Dice for Script<'_> {
         };
         let (now, later) = self.0.split_at(width.min(self.0.len()));
         self.0 = later;
-        now.iter().fold(0u32, |number, &byte| number << 8 | u32::from(byte)) % sides.max(1)
+        now.iter().fold(0u32, |number, &byte| (number << 8) | u32::from(byte)) % sides.max(1)
     }
 
     fn is_over(&self) -> bool {

@@ -8,6 +8,7 @@
 //! | [`ports`] | whether a port or block that the engine chose was its to choose |
 //! | [`tcp`] | the states of RFC 6146 and how long they last |
 //! | [`bytes`] | packets as bytes, built and translated with all checksums in full |
+//! | [`hash`] | maps with a cheap hash |
 //! | [`dice`] | where chance comes from: a generator with a seed, or the bytes of a fuzzer |
 //! | [`scenario`], [`traffic`] | random configurations; hosts, a lossy network between them, and hostile strangers |
 //! | [`rig`] | engines of several workers, driven as the data plane drives them |
@@ -16,7 +17,7 @@
 
 pub mod bytes;
 pub mod dice;
-mod hash;
+pub mod hash;
 pub mod nat;
 pub mod play;
 pub mod ports;

@@ -1,26 +1,25 @@
 //! A game: the engines and the reference get the same packets, configurations and time, and have to agree on every verdict, on
 //! every event, and now and then on all of their state.
 
+mod compare;
+
 use sluice_nat::config::Outbound;
 use sluice_nat::{
-    Direction, Event, ExternalOwner, Fixed, InboundTuple, KindRealm, OutboundTuple, Protocol, Session,
-    SessionIndex, Spec, TICKS_PER_SECOND, Tick, WorkerId,
+    Direction, Event, Fixed, InboundTuple, KindRealm, OutboundTuple, Protocol, Session, SessionIndex, Spec,
+    TICKS_PER_SECOND, Tick,
 };
 use sluice_packet::DropReason;
 
 use crate::bytes;
 use crate::dice::Dice;
-use crate::hash::{HashMap, HashSet};
-use crate::nat::{Choice, External, Flow, Inside, Key, Nat};
+use crate::hash::HashMap;
+use crate::nat::{Choice, External, Flow, Inside, Nat};
 use crate::ports::Claim;
 use crate::rig::Rig;
 use crate::rules::{Class, PrefixNumber};
 use crate::scenario;
-use crate::tcp;
 use crate::traffic::{Network, Packet};
 
-/// Flag of a session that was opened from outside, as in its record.
-const FROM_OUTSIDE: u16 = 2;
 /// Ticks after a change of configuration in which a session may end up to a second late: it was filed under a longer timer, and
 /// a sweep looks for it once a second. Time goes by in whole seconds then.
 const PATROL: u32 = 2 * 4096;
@@ -389,7 +388,9 @@ impl<'a, D: Dice> Game<'a, D> {
             self.tally.reloads += 1;
             self.calm_until = self.rig.now.after(PATROL);
         }
-        if self.dice.one_in(2) {
+        // Which sessions are ended before the sweep comes, and still count, depends on who is asked first. With one worker
+        // that is known; of several, the one that has the session may not be the one that has its port now.
+        if self.dice.one_in(2) || self.stakes.workers > 1 {
             self.settle();
         }
     }
@@ -404,9 +405,10 @@ impl<'a, D: Dice> Game<'a, D> {
         let number = live[self.dice.roll(live.len() as u32) as usize];
         let fixed = self.records[number].fixed();
         let Some(flow) = self.flow(&fixed, true) else { return };
+        let key = (flow.inside, flow.prefix, flow.remote);
         let engine = &mut self.rig.engines[usize::from(fixed.owner)];
         engine.delete(SessionIndex(number as u32), self.rig.now, &mut self.rig.ear);
-        self.nat.delete(&(flow.inside, flow.prefix, flow.remote));
+        self.nat.delete(&key);
         self.tally.ended += 1;
         assert!(self.hear().is_empty(), "a deletion claims no block");
     }
@@ -427,61 +429,6 @@ impl<'a, D: Dice> Game<'a, D> {
         self.calm_until = self.rig.now.after(PATROL);
         self.tally.restarts += 1;
     }
-
-    /// All state: every session with its TCP state and deadline, every binding, every log line.
-    fn compare(&mut self) {
-        self.tally.compared += 1;
-        let mut seen: HashSet<Key> = HashSet::default();
-        let timers = self.nat.rules.spec.timers;
-        for view in self.records.iter().filter_map(Session::read) {
-            let flow = self.flow(&view.fixed, true).unwrap_or_else(|| panic!("{view:?} of no prefix"));
-            let key = (flow.inside, flow.prefix, flow.remote);
-            let Some(known) = self.nat.sessions.get(&key) else { panic!("{view:?} is over at {:?} with {timers:?}, calm until {:?}", self.rig.now, self.calm_until) };
-            assert!(seen.insert(key), "{view:?} twice");
-            assert_eq!(flow.external, self.nat.bindings[&known.binding].external, "{view:?}");
-            let deadline = known.last.after(tcp::life(flow.inside.protocol, known.state, &timers));
-            let hot = view.hot;
-            let state = sluice_nat::TcpState::from_number(hot.tcp_state);
-            assert_eq!((state, hot.last_seen), (known.state, known.last), "{view:?}, deadline {deadline:?}");
-            assert_eq!(hot.timer_class, class(flow.inside.protocol, known.state), "{view:?}");
-            assert_eq!(hot.flags & FROM_OUTSIDE != 0, known.from_outside, "{view:?}");
-        }
-        assert_eq!(seen.len(), self.nat.sessions.len(), "sessions that nobody else sees");
-        let mut dynamic = 0;
-        for binding in self.nat.bindings.values() {
-            if binding.home.is_some() {
-                dynamic += 1;
-                assert_eq!(self.logged.get(&binding.external), Some(&binding.inside), "the log of a binding");
-            }
-            if !binding.retired {
-                self.check_owner(binding.external, &binding.inside);
-            }
-        }
-        assert_eq!(dynamic, self.logged.len(), "bindings that the log has, and nobody else");
-        self.nat.blocks.check(self.rig.now);
-    }
-
-    fn check_owner(&self, (protocol, external, port): External, inside: &Inside) {
-        let owner = self.rig.shared.external_owner(&self.rig.config, protocol, external, port);
-        let worker = self.rig.shared.subscriber_worker(&self.rig.config, inside.kind_realm, inside.address);
-        match owner {
-            ExternalOwner::Worker(found) | ExternalOwner::Static(found) => assert_eq!(found, worker),
-            other => panic!("port {port} of {inside:?} is {other:?}, not of {:?}", WorkerId(worker.0)),
-        }
-    }
-}
-
-/// The timer of a state, as a record has it.
-fn class(protocol: Protocol, state: sluice_nat::TcpState) -> u8 {
-    use sluice_nat::{TcpState, TimerClass};
-    let class = match (protocol, state) {
-        (Protocol::Udp, _) => TimerClass::Udp,
-        (Protocol::Icmp, _) => TimerClass::Icmp,
-        (_, TcpState::InsideInit | TcpState::OutsideInit) => TimerClass::TcpOpening,
-        (_, TcpState::BothFin | TcpState::Transitory) => TimerClass::TcpTransitory,
-        _ => TimerClass::TcpEstablished,
-    };
-    class as u8
 }
 
 /// Engines and a reference that know nothing yet.

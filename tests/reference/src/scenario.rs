@@ -13,7 +13,7 @@ const PREFIXES: [(u128, u8); 5] = [
     (0x2001_0db8_0065 << 80, 96),
     (0x64_ff9b << 96, 96),
     (0x2001_0db8_0066_0001 << 64, 64),
-    (0x2001_0dba_01 << 88, 40),
+    (0x20_010d_ba01 << 88, 40),
 ];
 
 /// A configuration. It need not be a valid one.

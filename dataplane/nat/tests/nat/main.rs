@@ -3,10 +3,10 @@
 mod churn;
 mod common;
 mod config;
+mod found;
 mod limits;
 mod mapping;
 mod ports;
-mod reference;
 mod tcp;
 mod timers;
 mod workers;
