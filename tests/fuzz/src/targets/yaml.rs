@@ -35,7 +35,9 @@ pub fn run(data: &[u8]) {
 
 fn lies_in(text: &str, problem: &config::Problem) {
     let at = problem.at;
-    let lines: Vec<&str> = text.split('\n').collect();
+    // As YAML counts them: a carriage return alone ends a line, too.
+    let text = text.replace("\r\n", "\n");
+    let lines: Vec<&str> = text.split(['\n', '\r']).collect();
     assert!(at.line >= 1 && at.line as usize <= lines.len(), "{problem:?} in {} lines", lines.len());
     let columns = lines[at.line as usize - 1].chars().count();
     assert!(at.column >= 1 && at.column as usize <= columns + 1, "{problem:?} in {columns} columns");
