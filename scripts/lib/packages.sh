@@ -7,6 +7,9 @@ PACKAGES_BUILD=(build-essential ca-certificates pkg-config libdpdk-dev dpdk libc
 # To measure with I/O: testpmd, and what makes links.
 # shellcheck disable=SC2034
 PACKAGES_IO=(dpdk-dev iproute2 ethtool util-linux)
+# To fuzz: libFuzzer, as a library without a compiler.
+# shellcheck disable=SC2034
+PACKAGES_FUZZ=(libclang-rt-dev)
 # To make hosts and to see what happens on them.
 # shellcheck disable=SC2034
 PACKAGES_LAB=(iproute2 ethtool iperf3 unbound nginx-light curl traceroute iputils-ping bind9-dnsutils jq procps coturn tayga)

@@ -123,7 +123,7 @@ fn quoted_lines(source: &str, problems: &[Problem]) -> Vec<(u32, String)> {
     wanted.dedup();
     let mut wanted = wanted.into_iter().peekable();
     let mut lines = Vec::new();
-    for (number, line) in (1u32..).zip(source.lines()) {
+    for (number, line) in (1u32..).zip(yaml_lines(source)) {
         if wanted.peek() == Some(&number) {
             wanted.next();
             let shown = line.chars().take(160).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -131,6 +131,18 @@ fn quoted_lines(source: &str, problems: &[Problem]) -> Vec<(u32, String)> {
         }
     }
     lines
+}
+
+/// Lines as YAML counts them: a carriage return alone ends one, too.
+fn yaml_lines(source: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(source);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = text.find(['\n', '\r']) else { return rest.take() };
+        let (line, behind) = text.split_at(end);
+        rest = Some(behind.strip_prefix("\r\n").unwrap_or(&behind[1..]));
+        Some(line)
+    })
 }
 
 fn render_one(

@@ -597,3 +597,14 @@ fn a_change_of_the_log_is_shown_and_needs_no_rebuild() {
         "logging:\n  ~ syslog 192.0.2.50:514.hostname: gw1 → gw2\n"
     );
 }
+
+#[test]
+fn a_carriage_return_alone_ends_a_line_of_the_quote_as_it_does_in_yaml() {
+    // Found by the fuzzer: the place was counted in YAML's lines, and the line shown in those of line feeds.
+    let error = load("mac.yaml", "pools: {}\rinterfaces: [\r").expect_err("not closed");
+    let problem = &error.problems[0];
+    let shown = error.lines.iter().find(|(number, _)| *number == problem.at.line).map(|line| line.1.as_str());
+    assert!(problem.at.line > 1, "{problem:?}");
+    assert!(shown.is_some_and(|shown| shown.chars().count() + 1 >= problem.at.column as usize), "{error}");
+    assert!(!error.lines.iter().any(|(_, shown)| shown.contains("pools") && shown.contains("interfaces")));
+}

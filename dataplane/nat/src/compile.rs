@@ -9,7 +9,7 @@ use crate::deterministic::Deterministic;
 use crate::error::ConfigError;
 use crate::ranges::{Address, RangeSet};
 use crate::shared::Shared;
-use crate::spec::{FragmentSpec, Limits, PoolSpec, RuleSpec, Spec, Timers};
+use crate::spec::{Filtering, FragmentSpec, Limits, PoolSpec, RuleSpec, Spec, Timers};
 use crate::types::{Kind, KindRealm, TICKS_PER_SECOND};
 
 impl Shared {
@@ -70,8 +70,11 @@ impl Shared {
         } else {
             RangeSet::new(nat44.clone().copied().collect())
         };
+        let by_address = [0, 1, 2]
+            .map(|protocol| rules.iter().any(|rule| rule.filtering[protocol] == Filtering::AddressDependent));
         let mut config = Config {
             generation,
+            by_address,
             nat44_sources,
             nat44_uniform,
             limits: spec.limits,
@@ -130,6 +133,9 @@ impl Shared {
             let addresses = &mut pools[usize::from(span.pool)].addresses;
             span.start = addresses.len() as u32;
             addresses.extend((span.first..=span.last).zip(slots.by_ref()));
+        }
+        for pool in &mut pools {
+            pool.beyond = pool.addresses.iter().map(|&(_, slot)| self.claimed_beyond(slot, pool)).collect();
         }
         ids.pools(&mut pools, previous)?;
         Ok((pools, spans))
@@ -267,6 +273,7 @@ fn compile_pool((pool, spec): (usize, &PoolSpec)) -> Result<Pool, ConfigError> {
         id: 0,
         name: spec.name.clone(),
         addresses: Vec::new(),
+        beyond: Vec::new(),
         port_min: spec.port_min,
         port_max: spec.port_max,
         shift: spec.block_size.trailing_zeros() as u8,

@@ -99,6 +99,8 @@ pub(crate) struct Pool {
     pub(crate) name: String,
     /// Addresses with their slots, sorted.
     pub(crate) addresses: Vec<(u32, u32)>,
+    /// Of each address, units that were claimed outside of the range when this was compiled.
+    pub(crate) beyond: Vec<u32>,
     pub(crate) port_min: u16,
     pub(crate) port_max: u16,
     /// Logarithm of the block size.
@@ -154,6 +156,9 @@ pub struct Config {
     /// By id; id 0 is never a prefix.
     pub(crate) prefix_ids: Vec<Option<Prefix64>>,
     pub(crate) rules: Vec<Rule>,
+    /// By [`Protocol::index`]: some rule filters by address. Then all sessions are known to the filter, whatever their own
+    /// rule does: a binding has sessions of several rules, and strangers are judged by one of them.
+    pub(crate) by_address: [bool; 3],
     /// Sources of all NAT44 rules that list some.
     pub(crate) nat44_inside: RangeSet<u32>,
     /// Sources of all NAT44 rules, and the kind and realm of all of them; none if rules differ in realm, or look at the

@@ -123,7 +123,6 @@ impl Tables {
             remote: tuple.remote,
             remote_port: tuple.remote_port,
             direction: Direction::Outbound,
-            filtering: service.rule.filtering[tuple.protocol.index()],
         };
         match self.open(config, number, &opening, now) {
             Ok(fixed) => {
@@ -287,8 +286,7 @@ impl Tables {
         }
         let rule = self.rule_of(config, &binding, binding.prefix64, tuple.remote).ok_or(unknown)?;
         check_remote(config, rule, binding.prefix64, tuple.remote)?;
-        let filtering = rule.filtering[tuple.protocol.index()];
-        let allowed = match filtering {
+        let allowed = match rule.filtering[tuple.protocol.index()] {
             //= conformance N64-UDP-10, N64-ICMP-08, MAP-07
             Filtering::EndpointIndependent => true,
             //= conformance N64-UDP-11, N64-ICMP-07, N64-TCP-06, MAP-08
@@ -316,7 +314,6 @@ impl Tables {
             remote: tuple.remote,
             remote_port: tuple.remote_port,
             direction: Direction::Inbound,
-            filtering,
         };
         let made = self.open_inbound(config, &opening, now, events);
         if let Err(reason) = made {
@@ -342,6 +339,11 @@ impl Tables {
     ) -> Result<Flow, DropReason> {
         self.admit(config, opening.subscriber, Direction::Inbound, now)?;
         let number = self.take_record()?;
+        // The inside port may have spoken to the same remote one from another external port, before it got a static
+        // binding. Its answers can leave from one of them only: the one that is spoken to now.
+        if let Some(before) = self.find_outbound(&opening.outbound_tuple()) {
+            self.close(before, now, events);
+        }
         match self.open(config, number, opening, now) {
             Ok(fixed) => {
                 self.session_made(&fixed, events);
@@ -361,7 +363,8 @@ impl Tables {
         }
     }
 
-    /// With several prefixes, a session may have lost its inbound entry to one that is now gone: it gets it back.
+    /// With several prefixes, now or before, a session may have lost its inbound entry to one that is now gone: it gets it
+    /// back.
     //= conformance ADDR-18
     fn under_other_prefix(
         &mut self,
@@ -371,7 +374,7 @@ impl Tables {
         tcp_flags: u8,
         now: Tick,
     ) -> Result<Option<Flow>, DropReason> {
-        if config.prefixes.len() < 2 || binding.ends.kind_realm.kind() != Some(Kind::Nat64) {
+        if binding.ends.kind_realm.kind() != Some(Kind::Nat64) {
             return Ok(None);
         }
         for entry in &config.prefixes {

@@ -7,7 +7,6 @@ use crate::create::check_remote;
 use crate::event::{Event, Events};
 use crate::record::{Fixed, Hot, Route};
 use crate::shared::EXTENT;
-use crate::spec::Filtering;
 use crate::tables::{FROM_OUTSIDE, PERMIT, Tables};
 use crate::tcp::TcpState;
 use crate::types::{TICKS_PER_SECOND, Tick};
@@ -114,8 +113,8 @@ impl Tables {
         {
             return false;
         }
-        // The rule may filter by address since this session was made.
-        if rule.filtering[binding.ends.protocol.index()] == Filtering::AddressDependent
+        // A rule may filter by address since this session was made.
+        if config.by_address[binding.ends.protocol.index()]
             && hot.flags & PERMIT == 0
             && self.permissions.add(fixed.binding, fixed.remote)
         {

@@ -365,11 +365,11 @@ impl Tables {
         let start = self.rng.below(count as u32) as usize;
         let mut tries = if window == wanted.any { usize::MAX } else { PREFERRED_REACH };
         for step in 0..count {
-            let at = pool.addresses[(start + step) % count];
-            if !self.shared.has_free_block(at.1, pool) {
+            let position = (start + step) % count;
+            if !self.shared.has_free_block(position, pool) {
                 continue;
             }
-            if let Some(claimed) = self.claim(pool, at, window) {
+            if let Some(claimed) = self.claim(pool, pool.addresses[position], window) {
                 return Some(claimed);
             }
             tries -= 1;

@@ -239,10 +239,21 @@ impl Shared {
         units.iter().for_each(|unit| unit.store(FREE, Ordering::Release));
     }
 
-    /// Whether an address of a pool has free units.
-    pub(crate) fn has_free_block(&self, slot: u32, pool: &Pool) -> bool {
+    /// Whether an address of a pool, by its position there, may have free units. No doubt unless units outside of the
+    /// pool's range, left over from an earlier one, have become free since the configuration was compiled.
+    pub(crate) fn has_free_block(&self, position: usize, pool: &Pool) -> bool {
         let blocks = u32::from(pool.port_max >> pool.shift) - u32::from(pool.port_min >> pool.shift) + 1;
-        self.claimed[slot as usize].load(Ordering::Relaxed) < blocks << (pool.shift - UNIT_SHIFT)
+        let (slot, beyond) = (pool.addresses[position].1, pool.beyond[position]);
+        self.claimed[slot as usize].load(Ordering::Relaxed) < (blocks << (pool.shift - UNIT_SHIFT)) + beyond
+    }
+
+    /// Units of a slot that are claimed though they are outside of a pool's range: it was another one before.
+    pub(crate) fn claimed_beyond(&self, slot: u32, pool: &Pool) -> u32 {
+        let unit = |block: u16| usize::from(block) << (pool.shift - UNIT_SHIFT);
+        let range = unit(pool.port_min >> pool.shift)..unit((pool.port_max >> pool.shift) + 1);
+        let owners = &self.owners[slot as usize * UNITS..][..UNITS];
+        let claimed = |owner: &AtomicU8| owner.load(Ordering::Relaxed) != FREE;
+        (0..UNITS).filter(|at| !range.contains(at) && claimed(&owners[*at])).count() as u32
     }
 
     /// Says how many subscribers a worker has.

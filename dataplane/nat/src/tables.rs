@@ -19,7 +19,7 @@ use crate::record::{Fixed, Hot, Route, Session};
 use crate::records::Records;
 use crate::reports::Reports;
 use crate::shared::Shared;
-use crate::spec::{Filtering, LogSpec};
+use crate::spec::LogSpec;
 use crate::subscribers::Subscribers;
 use crate::tcp::{self, Lifetimes, Segment, TimerClass};
 use crate::types::{Direction, Kind, Protocol, Tick, WorkerId};
@@ -84,7 +84,22 @@ pub(crate) struct Opening<'a> {
     pub(crate) remote: u32,
     pub(crate) remote_port: u16,
     pub(crate) direction: Direction,
-    pub(crate) filtering: Filtering,
+}
+
+impl Opening<'_> {
+    /// What its outbound packets will be looked up by.
+    pub(crate) fn outbound_tuple(&self) -> OutboundTuple {
+        let ends = &self.binding.ends;
+        OutboundTuple {
+            kind_realm: ends.kind_realm,
+            protocol: ends.protocol,
+            inside: ends.inside,
+            inside_port: ends.inside_port,
+            remote: self.remote,
+            remote_port: self.remote_port,
+            prefix64: self.prefix64,
+        }
+    }
 }
 
 impl Tables {
@@ -248,7 +263,7 @@ impl Tables {
             class = TimerClass::UdpShort;
         }
         let mut flags = if opening.direction == Direction::Inbound { FROM_OUTSIDE } else { 0 };
-        if opening.filtering == Filtering::AddressDependent {
+        if config.by_address[binding.ends.protocol.index()] {
             if !self.permissions.add(binding.number, opening.remote) {
                 return Err(DropReason::SessionTableFull);
             }

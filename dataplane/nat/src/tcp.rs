@@ -241,7 +241,8 @@ impl Lifetimes {
 
     /// Whether any record could be filed later than these timers want.
     pub(crate) fn is_shorter_than(&self, other: &Self) -> bool {
-        self.horizon.iter().zip(&other.horizon).any(|(own, other)| own < other)
+        let any = |own: &[u32], other: &[u32]| own.iter().zip(other).any(|(own, other)| own < other);
+        any(&self.lifetime, &other.lifetime) || any(&self.horizon, &other.horizon)
     }
 
     /// Ticks from now at which to look, if `left` are left.

@@ -119,7 +119,12 @@ pub fn read_snapshot(run: &RunDir) -> Result<Snapshot, SnapshotError> {
     decode(run, &bytes)
 }
 
-fn encode(snapshot: &Snapshot) -> Result<Vec<u8>, SnapshotError> {
+/// A snapshot as the bytes of its file.
+///
+/// # Errors
+///
+/// [`SnapshotError::TooLong`], [`SnapshotError::Generation`] for generation 0.
+pub fn encode(snapshot: &Snapshot) -> Result<Vec<u8>, SnapshotError> {
     let generation = snapshot.generation;
     if generation == 0 {
         return Err(SnapshotError::Generation { header: 0, found: 0 });
@@ -135,7 +140,12 @@ fn encode(snapshot: &Snapshot) -> Result<Vec<u8>, SnapshotError> {
     Ok(bytes)
 }
 
-fn decode(run: &RunDir, bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
+/// A snapshot from the bytes of the file of a run directory, which are not believed. Nothing is read from there.
+///
+/// # Errors
+///
+/// [`SnapshotError`] for bytes that are damaged or of another build.
+pub fn decode(run: &RunDir, bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
     let found = bytes.len() as u64;
     if found > MAX_SNAPSHOT_BYTES {
         return Err(SnapshotError::TooLong { found });
