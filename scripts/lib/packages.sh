@@ -12,7 +12,10 @@ PACKAGES_IO=(dpdk-dev iproute2 ethtool util-linux)
 PACKAGES_FUZZ=(libclang-rt-dev)
 # To make hosts and to see what happens on them.
 # shellcheck disable=SC2034
-PACKAGES_LAB=(iproute2 ethtool iperf3 unbound nginx-light curl traceroute iputils-ping bind9-dnsutils jq procps coturn tayga)
+PACKAGES_LAB=(iproute2 ethtool iperf3 unbound nginx-light curl traceroute iputils-ping bind9-dnsutils jq procps)
+# What tests of programs ask, and put in the gateway's way.
+# shellcheck disable=SC2034
+PACKAGES_PEERS=(coturn tayga)
 
 package_installed() {
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]

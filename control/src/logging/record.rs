@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sluice_nat::{Event, Kind, KindRealm, Quota, SessionEnds};
 
 /// Something that happened.
+//= conformance LOG-27
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
     /// When, in milliseconds since 1970.
