@@ -120,17 +120,20 @@ fn packets(text: &str) -> Result<Vec<Packet>, String> {
 
 /// The IP packet of a frame, all its checksums checked, its identification zero if that may be anything.
 fn settled(frame: &[u8]) -> Vec<u8> {
-    // Reads all of it, and minds checksums.
-    let _ = Seen::of(frame);
     let mut packet = frame[14..].to_vec();
     let word = |packet: &[u8], at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+    let whole = packet[0] >> 4 == 6 || word(&packet, 6) & 0x3fff == 0;
+    if whole {
+        // Reads all of it, and minds checksums. A fragment has a part of what is summed.
+        let _ = Seen::of(frame);
+    }
     if packet[0] >> 4 == 6 {
         packet.truncate(40 + usize::from(word(&packet, 4)));
         return packet;
     }
     packet.truncate(usize::from(word(&packet, 2)));
     let header = usize::from(packet[0] & 15) * 4;
-    if word(&packet, 6) & 0x3fff == 0 {
+    if whole {
         packet[4..6].fill(0);
         packet[10..12].fill(0);
         let sum = checksum::ipv4_header(&packet[..header]);

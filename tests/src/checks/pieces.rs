@@ -93,7 +93,7 @@ pub fn small_links(scene: &Scene) -> Result<()> {
 /// Bytes that a short TCP transfer brought to its receiver.
 fn iperf(host: &Netns, target: &str, direction: &[&str]) -> Result<u64> {
     let arguments =
-        [&["iperf3", "-c", target, "-J", "-t", "1", "--connect-timeout", "3000"], direction].concat();
+        [&["iperf3", "-c", target, "-J", "-n", "2M", "--connect-timeout", "3000"], direction].concat();
     let text = wait::until(Duration::from_secs(8), "iperf3", || host.exec(&arguments))?;
     let report: Value = serde_json::from_str(&text)?;
     report["end"]["sum_received"]["bytes"].as_u64().with_context(|| format!("no bytes in {text}"))
