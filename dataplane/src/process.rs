@@ -3,6 +3,7 @@
 //! It is the only thread that allocates, reads files and speaks to DPDK's control functions. Nothing a packet needs waits
 //! for it.
 
+mod aftermath;
 mod apply;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use crate::ports::Attached;
 use crate::router::{Neighbour, Router};
 use crate::topology::{Crew, Topology};
 use crate::worker::{Order, Sight};
+use aftermath::Aftermath;
 pub use apply::ApplyError;
 
 /// Pause between two rounds of the main thread: how long a command may wait.
@@ -72,6 +74,8 @@ pub struct Process {
     /// Sides of workers that are not running.
     sides: Vec<Option<Sight>>,
     foundation: Option<Foundation>,
+    /// None before the first configuration.
+    aftermath: Option<Aftermath>,
     active: Option<Active>,
     /// Ports that no configuration uses at the moment, between two topologies.
     parked: Attached,
@@ -104,6 +108,7 @@ impl Process {
             sides,
             region,
             foundation: None,
+            aftermath: None,
             active: None,
             parked: Attached::default(),
             fib_generation: 0,
@@ -158,6 +163,9 @@ impl Process {
                 beat = Instant::now();
                 self.region.heartbeat(sluice_shm::clock::now_ns());
                 self.look_after_threads();
+                if let (Some(aftermath), Some(active)) = (&mut self.aftermath, &self.active) {
+                    aftermath.pass(&active.shared);
+                }
             }
             if look.elapsed() >= PORT_LOOK {
                 look = Instant::now();

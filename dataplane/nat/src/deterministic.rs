@@ -119,6 +119,11 @@ impl Deterministic {
         (host < self.hosts).then(|| self.first + host)
     }
 
+    /// Whether a port is of the part of an address that is dealt to inside hosts.
+    pub(crate) fn deals(&self, port: u16) -> bool {
+        (self.start..self.start + self.ratio * self.ports).contains(&u32::from(port))
+    }
+
     /// The ports of every address that are of no range, if there are any.
     //= conformance PORT-19
     pub fn overflow(&self) -> Option<(u16, u16)> {

@@ -7,6 +7,7 @@
 //! | [`deterministic`] | port ranges that follow from inside addresses |
 //! | [`shared`], `toeplitz`, `ports` | what workers share: owners of extents and blocks, port bitmaps, the worker of a subscriber |
 //! | [`engine`] | what a worker calls; `tables` is the state behind it |
+//! | [`quarantine`] | port blocks that rest after a loss of state |
 //! | `create`, `mapping`, `statics`, `expire`, `ahead` | new sessions, bindings and their ports, the end of sessions, and the memory for them |
 //! | [`event`], `reports` | what the log is told; limits that are reached, not each time |
 //! | `index`, `records`, `wheel`, `slab`, `bindings` (of `binding`), `blocks`, `subscribers`, `permissions` | one table each |
@@ -34,6 +35,7 @@ pub mod key;
 mod mapping;
 mod permissions;
 mod ports;
+pub mod quarantine;
 mod ranges;
 pub mod record;
 mod records;
@@ -57,6 +59,7 @@ pub use error::ConfigError;
 pub use event::{Event, Events, Quota, SessionEnds};
 pub use fragments::{Arrival, Chain, DatagramKey, Fate, Fragments, Piece};
 pub use key::{InboundKey, InboundTuple, OutboundKey, OutboundTuple};
+pub use quarantine::{Quarantine, Remains};
 pub use record::{Fixed, Hot, Outside, Route, Session, SessionView};
 pub use search::Search;
 pub use shared::{ExternalOwner, Geometry, Shared};

@@ -26,11 +26,14 @@ pub(crate) const EXTENT: u32 = 4096;
 /// on one address: a block size may change while sessions last.
 pub(crate) const UNIT_SHIFT: u8 = 6;
 /// Units of an address.
-const UNITS: usize = 65_536 >> UNIT_SHIFT;
+pub(crate) const UNITS: usize = 65_536 >> UNIT_SHIFT;
 /// Entries of the table from hash to worker.
 const TABLE: usize = 128;
 /// An owner byte nobody has claimed; worker n writes n + 1. Zero, so that untouched tables cost no memory.
 const FREE: u8 = 0;
+/// An owner byte of a unit that rests after a loss of state: not free, and nobody's.
+const RESTS: u8 = u8::MAX;
+const _: () = assert!(WorkerId::MAX < RESTS as usize);
 /// Mark of a used slot identity.
 const USED: u64 = 1 << 63;
 
@@ -56,7 +59,7 @@ impl Default for Geometry {
 pub enum ExternalOwner {
     /// No external address.
     NotExternal,
-    /// A port of a pool, in a block that nobody has.
+    /// A port of a pool, in a block that nobody has, whether it may be claimed or rests.
     Free,
     /// The worker that has the block.
     Worker(WorkerId),
@@ -182,7 +185,7 @@ impl Shared {
         };
         match self.owners[slot as usize * UNITS + usize::from(port >> UNIT_SHIFT)].load(Ordering::Acquire) {
             _ if port < pool.port_min || port > pool.port_max => ExternalOwner::Kernel,
-            FREE => ExternalOwner::Free,
+            FREE | RESTS => ExternalOwner::Free,
             owner => ExternalOwner::Worker(WorkerId(owner - 1)),
         }
     }
@@ -237,6 +240,21 @@ impl Shared {
         let units = self.units(slot, block, shift);
         self.claimed[slot as usize].fetch_sub(units.len() as u32, Ordering::Relaxed);
         units.iter().for_each(|unit| unit.store(FREE, Ordering::Release));
+    }
+
+    /// Lets a free unit rest: nobody can claim it until [`Shared::wake_unit`]. False if it is not free.
+    //= conformance PORT-13
+    pub(crate) fn rest_unit(&self, slot: u32, unit: usize) -> bool {
+        let owner = &self.owners[slot as usize * UNITS + unit];
+        let rests = owner.compare_exchange(FREE, RESTS, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+        self.claimed[slot as usize].fetch_add(u32::from(rests), Ordering::Relaxed);
+        rests
+    }
+
+    /// Makes a unit that rests free. Who let it rest calls this, once.
+    pub(crate) fn wake_unit(&self, slot: u32, unit: usize) {
+        self.claimed[slot as usize].fetch_sub(1, Ordering::Relaxed);
+        self.owners[slot as usize * UNITS + unit].store(FREE, Ordering::Release);
     }
 
     /// Whether an address of a pool, by its position there, may have free units. No doubt unless units outside of the

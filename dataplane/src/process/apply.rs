@@ -11,7 +11,7 @@ use sluice_nat::{Config, Engine, Geometry, Shared, WorkerId};
 use sluice_shm::snapshot::{PortSpec, Snapshot};
 use sluice_shm::{ShmError, StateGeometry, StateRegion};
 
-use super::{Active, Foundation, Process};
+use super::{Active, Aftermath, Foundation, Process};
 use crate::clock::Clock;
 use crate::ident::Identifications;
 use crate::ports::Attached;
@@ -154,6 +154,9 @@ impl Process {
     fn found(&mut self, snapshot: &Snapshot, workers: usize) -> Result<(), ApplyError> {
         if self.foundation.is_none() {
             let geometry = StateGeometry::new(workers as u8, MAX_ADDRESSES)?;
+            if self.aftermath.is_none() {
+                self.aftermath = Some(Aftermath::read(&self.run, &snapshot.nat, MAX_ADDRESSES));
+            }
             let state = StateRegion::create(&self.run, snapshot.sessions, geometry)?;
             self.foundation = Some(Foundation {
                 clock: Clock::new(state.clock().base_ns()),
@@ -214,6 +217,9 @@ impl Process {
         let (shared, previous) = (Arc::clone(&active.shared), Arc::clone(&active.nat));
         let nat = self.compile(&snapshot, &shared, Some(&previous))?;
         let router = self.route(&snapshot)?;
+        if let Some(aftermath) = &mut self.aftermath {
+            aftermath.set_config(&shared, &nat);
+        }
         let Some(active) = &mut self.active else { return Ok(()) };
         let macs: Vec<[u8; 6]> = active.topology.port_info().iter().map(|port| port.mac).collect();
         let setup = Arc::new(Setup::new(&snapshot, &macs, Arc::clone(&nat), router.routes()));
@@ -293,6 +299,12 @@ impl Process {
         crews: &mut Vec<Crew>,
     ) -> Result<(), ApplyError> {
         let nat = self.compile(&snapshot, shared, previous)?;
+        if let Some(aftermath) = &mut self.aftermath {
+            match previous {
+                None => aftermath.rest(shared, &nat),
+                Some(_) => aftermath.set_config(shared, &nat),
+            }
+        }
         let router = self.route(&snapshot)?;
         let attached = Attached::new(&self.eal, &snapshot, &mut self.parked)?;
         let setup = Arc::new(Setup::new(&snapshot, attached.macs(), Arc::clone(&nat), router.routes()));

@@ -8,6 +8,7 @@ mod found;
 mod limits;
 mod mapping;
 mod ports;
+mod quarantine;
 mod tcp;
 mod timers;
 mod workers;

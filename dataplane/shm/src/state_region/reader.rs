@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering;
 use std::fs::File;
+use std::io::ErrorKind;
 
 use rustix::fs::{SeekFrom, seek};
 use sluice_nat::{Session, SessionView};
@@ -63,6 +64,20 @@ impl StateReader {
         }
         let sessions = map(bytes as usize)?.slice_at(SESSIONS, capacity as usize);
         Ok(Self { file, header, sessions })
+    }
+
+    /// Opens what the last life of the dataplane left in a run directory, before a new region takes its place. `None` if there
+    /// is nothing, or nothing of this boot: when the machine went down, some pages had been written to the disk and some not.
+    ///
+    /// # Errors
+    ///
+    /// As [`StateReader::open`], but for a file that is not there.
+    pub fn open_last_life(run: &RunDir) -> Result<Option<Self>, ShmError> {
+        match Self::open(run) {
+            Ok(reader) => Ok(reader.is_of_this_boot().then_some(reader)),
+            Err(ShmError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Records, live or not.

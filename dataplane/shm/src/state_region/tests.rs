@@ -113,6 +113,52 @@ fn a_new_region_replaces_the_old_and_readers_of_the_old_keep_it() {
     assert_eq!(fs::read_dir(run.path()).unwrap().count(), 1);
 }
 
+/// A region of a last life whose file was changed before the next life opens it.
+fn last_life(change: impl FnOnce(&fs::File)) -> Result<Option<Vec<u32>>, ShmError> {
+    let (_dir, run) = run();
+    let region = StateRegion::create(&run, 1000, StateGeometry::new(1, 1).unwrap()).unwrap();
+    for n in [3, 500, 999] {
+        create(&region.sessions()[n as usize], n);
+    }
+    change(&fs::File::options().write(true).open(run.state_region()).unwrap());
+    let reader = StateReader::open_last_life(&run)?;
+    Ok(reader.map(|reader| reader.iter().map(|(n, _)| n).collect()))
+}
+
+//= conformance PORT-13
+#[test]
+fn the_last_life_is_known_if_it_was_of_this_boot_and_layout() {
+    let (_dir, run) = run();
+    assert!(StateReader::open_last_life(&run).unwrap().is_none(), "there was none");
+    assert_eq!(last_life(|_| {}).unwrap(), Some(vec![3, 500, 999]));
+    let boot = (HEADER + core::mem::offset_of!(StateHeader, boot_id)) as u64;
+    assert_eq!(last_life(|file| file.write_all_at(&[0; 16], boot).unwrap()).unwrap(), None);
+    let layout = last_life(|file| file.write_all_at(&[9; 8], 16).unwrap());
+    assert!(matches!(layout, Err(ShmError::LayoutMismatch { .. })), "{layout:?}");
+    let length = last_life(|file| file.set_len(5000).unwrap());
+    assert!(matches!(length, Err(ShmError::Size { .. })), "{length:?}");
+}
+
+//= conformance PORT-13
+#[test]
+fn records_of_the_last_life_that_make_no_sense_do_no_harm() {
+    let at = |n: u64| SESSIONS as u64 + n * 64;
+    // Killed while it was made or deleted: the sequence is odd.
+    let odd = |file: &fs::File| file.write_all_at(&[0xff; 1], at(500)).unwrap();
+    assert_eq!(last_life(odd).unwrap(), Some(vec![3, 999]));
+    let seed = process::random::<1>().unwrap()[0] | 1;
+    let mut state = seed;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        (state ^= state << 13, state ^= state >> 7, state ^= state << 17);
+        state as u8
+    })
+    .take(1000 * 64)
+    .collect();
+    let listed = last_life(|file| file.write_all_at(&noise, at(0)).unwrap()).unwrap().unwrap();
+    let live = |n: &u32| noise[*n as usize * 64] & 1 == 0;
+    assert!(listed.len() > 300 && listed.iter().all(live), "seed {seed}");
+}
+
 #[test]
 fn what_cannot_be_a_table_is_refused() {
     let (_dir, run) = run();

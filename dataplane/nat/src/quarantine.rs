@@ -1,0 +1,181 @@
+//! Port blocks that rest after a loss of state (RFC 6888, REQ-8).
+//!
+//! A process that died took its sessions with it, but not those of their peers: a late packet of an old session must not meet
+//! a new mapping. So what the records of the last life name as in use is given to nobody until the hold-down of its pool has
+//! passed. No protocol is excepted: TCP ports need no rest only while somebody knows the state of their connections.
+//!
+//! Ports that belong to an inside host anyway do not rest: static bindings and deterministic ranges (PORT-12).
+//!
+//! The main thread does all of this. To workers a unit that rests is one that somebody else has.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::config::{Config, Pool};
+use crate::ranges::{Address, RangeSet};
+use crate::record::Fixed;
+use crate::shared::{Shared, UNIT_SHIFT, UNITS};
+use crate::spec::Spec;
+use crate::types::{Protocol, Tick};
+
+/// A bit for each unit of an address.
+#[derive(Clone, Debug, Default)]
+struct Units([u64; UNITS / 64]);
+
+impl Units {
+    fn insert(&mut self, unit: usize) {
+        self.0[unit / 64] |= 1 << (unit % 64);
+    }
+
+    fn contains(&self, unit: usize) -> bool {
+        self.0[unit / 64] >> (unit % 64) & 1 == 1
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..UNITS).filter(|&unit| self.contains(unit))
+    }
+
+    /// Takes out those that a condition names.
+    fn extract(&mut self, condition: impl Fn(usize) -> bool) -> Self {
+        let mut out = Self::default();
+        self.iter().filter(|&unit| condition(unit)).for_each(|unit| out.insert(unit));
+        self.0.iter_mut().zip(out.0).for_each(|(word, out)| *word &= !out);
+        out
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0 == [0; UNITS / 64]
+    }
+}
+
+/// What the sessions of an earlier life had in use, as far as it is of a configuration's pools. Nothing that it is told is
+/// believed: what makes no sense is passed over, and its size is bounded.
+#[derive(Clone, Debug, Default)]
+pub struct Remains {
+    pools: RangeSet<u32>,
+    statics: HashSet<(Protocol, u32, u16)>,
+    max_addresses: usize,
+    units: BTreeMap<u32, Units>,
+}
+
+impl Remains {
+    /// Nothing yet. At most `max_addresses` addresses will be remembered, 128 bytes each.
+    pub fn new(spec: &Spec, max_addresses: u32) -> Self {
+        let prefixes = spec.pools.iter().flat_map(|pool| &pool.prefixes);
+        let statics = spec.statics.iter();
+        Self {
+            // A prefix that is none is for the compiler to refuse.
+            pools: RangeSet::new(prefixes.filter_map(|(address, length)| address.range(*length)).collect()),
+            statics: statics.map(|made| (made.protocol, made.external, made.external_port)).collect(),
+            max_addresses: max_addresses as usize,
+            units: BTreeMap::new(),
+        }
+    }
+
+    /// Takes note of a session.
+    pub fn add(&mut self, session: &Fixed) {
+        let Fixed { external, external_port, .. } = *session;
+        let Some(protocol) = Protocol::from_number(session.protocol) else { return };
+        if session.kind_realm.kind().is_none()
+            || !self.pools.contains(external)
+            || self.statics.contains(&(protocol, external, external_port))
+            || self.units.len() >= self.max_addresses && !self.units.contains_key(&external)
+        {
+            return;
+        }
+        self.units.entry(external).or_default().insert(usize::from(external_port >> UNIT_SHIFT));
+    }
+
+    /// Whether nothing was in use.
+    pub fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+}
+
+/// What rests now.
+#[derive(Debug)]
+pub struct Quarantine {
+    since: Tick,
+    blocks: u32,
+    resting: Vec<Resting>,
+}
+
+/// Units of an address that rest.
+#[derive(Debug)]
+struct Resting {
+    address: u32,
+    slot: u32,
+    units: Units,
+    /// Ticks.
+    hold: u32,
+}
+
+impl Quarantine {
+    /// Lets rest what remains of an earlier life, from `since` on and as long as the hold-down of each pool. Before the first
+    /// worker asks for a block.
+    //= conformance PORT-12, PORT-13
+    pub fn new(shared: &Shared, config: &Config, remains: &Remains, since: Tick) -> Self {
+        let mut quarantine = Self { since, blocks: 0, resting: Vec::new() };
+        for (&address, units) in &remains.units {
+            let Some((pool, slot)) = config.locate(address).filter(|(pool, _)| pool.hold > 0) else {
+                continue;
+            };
+            let units = units.clone().extract(|unit| may_rest(pool, unit) && shared.rest_unit(slot, unit));
+            if units.is_empty() {
+                continue;
+            }
+            let blocks: HashSet<usize> = units.iter().map(|unit| unit >> (pool.shift - UNIT_SHIFT)).collect();
+            quarantine.blocks += blocks.len() as u32;
+            quarantine.resting.push(Resting { address, slot, units, hold: pool.hold });
+        }
+        quarantine
+    }
+
+    /// Port blocks that it began with.
+    pub fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    /// Ticks from its beginning to the end of the longest rest.
+    pub fn longest(&self) -> u32 {
+        self.resting.iter().map(|resting| resting.hold).max().unwrap_or(0)
+    }
+
+    /// Whether nothing rests any more.
+    pub fn is_over(&self) -> bool {
+        self.resting.is_empty()
+    }
+
+    /// Takes a new configuration of the same tables over: another hold-down counts from the beginning, and what became part
+    /// of deterministic ranges is free. An address that is gone keeps its place until it has rested.
+    pub fn set_config(&mut self, shared: &Shared, config: &Config) {
+        for resting in &mut self.resting {
+            let Some((pool, _)) = config.locate(resting.address) else { continue };
+            resting.hold = pool.hold;
+            let dealt = resting.units.extract(|unit| is_dealt(pool, unit));
+            dealt.iter().for_each(|unit| shared.wake_unit(resting.slot, unit));
+        }
+    }
+
+    /// Frees what has rested.
+    pub fn release(&mut self, shared: &Shared, now: Tick) {
+        let rested = now.since(self.since);
+        self.resting.retain(|resting| {
+            let rests = resting.hold >= rested && !resting.units.is_empty();
+            if !rests {
+                resting.units.iter().for_each(|unit| shared.wake_unit(resting.slot, unit));
+            }
+            rests
+        });
+    }
+}
+
+/// Whether a unit is one that the pool gives out in blocks. Others nobody can claim, and they do not count as claimed.
+fn may_rest(pool: &Pool, unit: usize) -> bool {
+    let block = (unit >> (pool.shift - UNIT_SHIFT)) as u16;
+    (pool.port_min >> pool.shift..=pool.port_max >> pool.shift).contains(&block) && !is_dealt(pool, unit)
+}
+
+/// Whether a unit is of a deterministic range: whole units are.
+fn is_dealt(pool: &Pool, unit: usize) -> bool {
+    pool.deterministic.as_ref().is_some_and(|map| map.deals((unit << UNIT_SHIFT) as u16))
+}
