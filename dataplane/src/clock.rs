@@ -14,7 +14,7 @@ pub struct Clock {
 
 impl Clock {
     /// A clock whose tick 0 is at `base_ns` of `CLOCK_BOOTTIME`.
-    pub fn new(base_ns: u64) -> Self {
+    pub const fn new(base_ns: u64) -> Self {
         Self { base_ns }
     }
 

@@ -59,7 +59,7 @@ pub use error::ConfigError;
 pub use event::{Event, Events, Quota, SessionEnds};
 pub use fragments::{Arrival, Chain, DatagramKey, Fate, Fragments, Piece};
 pub use key::{InboundKey, InboundTuple, OutboundKey, OutboundTuple};
-pub use quarantine::{Quarantine, Remains};
+pub use quarantine::{Quarantine, Remains, UnitBits};
 pub use record::{Fixed, Hot, Outside, Route, Session, SessionView};
 pub use search::Search;
 pub use shared::{ExternalOwner, Geometry, Shared};

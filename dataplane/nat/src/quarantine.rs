@@ -17,9 +17,12 @@ use crate::shared::{Shared, UNIT_SHIFT, UNITS};
 use crate::spec::Spec;
 use crate::types::{Protocol, Tick};
 
-/// A bit for each unit of an address.
+/// A bit for each 64 ports of an address, as it is written down: port p is bit p / 64 % 64 of word p / 4096.
+pub type UnitBits = [u64; UNITS / 64];
+
+/// A set of units of an address.
 #[derive(Clone, Debug, Default)]
-struct Units([u64; UNITS / 64]);
+struct Units(UnitBits);
 
 impl Units {
     fn insert(&mut self, unit: usize) {
@@ -76,13 +79,30 @@ impl Remains {
         let Fixed { external, external_port, .. } = *session;
         let Some(protocol) = Protocol::from_number(session.protocol) else { return };
         if session.kind_realm.kind().is_none()
-            || !self.pools.contains(external)
             || self.statics.contains(&(protocol, external, external_port))
-            || self.units.len() >= self.max_addresses && !self.units.contains_key(&external)
+            || !self.has_room(external)
         {
             return;
         }
         self.units.entry(external).or_default().insert(usize::from(external_port >> UNIT_SHIFT));
+    }
+
+    /// Takes note of what somebody has written down of [`Remains::units`].
+    pub fn add_units(&mut self, external: u32, units: UnitBits) {
+        if self.has_room(external) {
+            let known = &mut self.units.entry(external).or_default().0;
+            known.iter_mut().zip(units).for_each(|(known, more)| *known |= more);
+        }
+    }
+
+    /// What was in use, by address.
+    pub fn units(&self) -> impl Iterator<Item = (u32, UnitBits)> {
+        self.units.iter().map(|(&external, units)| (external, units.0))
+    }
+
+    fn has_room(&self, external: u32) -> bool {
+        self.pools.contains(external)
+            && (self.units.len() < self.max_addresses || self.units.contains_key(&external))
     }
 
     /// Whether nothing was in use.
@@ -95,7 +115,6 @@ impl Remains {
 #[derive(Debug)]
 pub struct Quarantine {
     since: Tick,
-    blocks: u32,
     resting: Vec<Resting>,
 }
 
@@ -105,16 +124,18 @@ struct Resting {
     address: u32,
     slot: u32,
     units: Units,
+    /// Blocks that these are of.
+    blocks: u32,
     /// Ticks.
     hold: u32,
 }
 
 impl Quarantine {
     /// Lets rest what remains of an earlier life, from `since` on and as long as the hold-down of each pool. Before the first
-    /// worker asks for a block.
+    /// worker asks for a block. Of several lives the last goes first: a unit rests for one of them only.
     //= conformance PORT-12, PORT-13
     pub fn new(shared: &Shared, config: &Config, remains: &Remains, since: Tick) -> Self {
-        let mut quarantine = Self { since, blocks: 0, resting: Vec::new() };
+        let mut quarantine = Self { since, resting: Vec::new() };
         for (&address, units) in &remains.units {
             let Some((pool, slot)) = config.locate(address).filter(|(pool, _)| pool.hold > 0) else {
                 continue;
@@ -124,20 +145,21 @@ impl Quarantine {
                 continue;
             }
             let blocks: HashSet<usize> = units.iter().map(|unit| unit >> (pool.shift - UNIT_SHIFT)).collect();
-            quarantine.blocks += blocks.len() as u32;
-            quarantine.resting.push(Resting { address, slot, units, hold: pool.hold });
+            let blocks = blocks.len() as u32;
+            quarantine.resting.push(Resting { address, slot, units, blocks, hold: pool.hold });
         }
         quarantine
     }
 
-    /// Port blocks that it began with.
+    /// Port blocks that rest.
     pub fn blocks(&self) -> u32 {
-        self.blocks
+        self.resting.iter().map(|resting| resting.blocks).sum()
     }
 
-    /// Ticks from its beginning to the end of the longest rest.
-    pub fn longest(&self) -> u32 {
-        self.resting.iter().map(|resting| resting.hold).max().unwrap_or(0)
+    /// Ticks until none of them does.
+    pub fn left(&self, now: Tick) -> u32 {
+        let longest = self.resting.iter().map(|resting| resting.hold).max().unwrap_or(0);
+        longest.saturating_sub(now.since(self.since))
     }
 
     /// Whether nothing rests any more.

@@ -60,7 +60,8 @@ pub struct PoolSpec {
     pub port_max: u16,
     /// Ports a block, a power of two from 64 to 4096.
     pub block_size: u16,
-    /// Seconds a freed UDP port or ICMP identifier rests (PORT-10). TCP ports rest 0 seconds (PORT-11).
+    /// Seconds a freed UDP port or ICMP identifier rests (PORT-10). TCP ports rest 0 seconds (PORT-11). After a loss of state
+    /// the blocks that were in use rest as long, whatever the protocol (PORT-13).
     pub hold_down: u32,
     /// Keep the parity of UDP ports when such a port is free (PORT-05).
     pub parity: bool,

@@ -7,6 +7,7 @@
 //!           ◀───── notices, traces, counters (each thread) ─ workers, main thread, punt thread
 //!             config.bin: one snapshot a generation, written by control, copied before it is read
 //!             state.shm:  the session records, written by workers, read by anyone who lists them
+//!             blocks.bin: port blocks that rest, from one life of the dataplane to the next
 //! ```
 //!
 //! Rules of the house: nobody waits for anyone (a full ring refuses and counts), nobody believes anything (indices
@@ -24,6 +25,8 @@ pub mod ring;
 mod sync;
 
 // The model-checking run (`--cfg loom`) builds the ring and its messages alone: loom's atomics cannot lie in a file.
+#[cfg(not(loom))]
+pub mod block_journal;
 #[cfg(not(loom))]
 pub mod clock;
 #[cfg(not(loom))]
@@ -53,6 +56,7 @@ pub mod state_region;
 
 #[cfg(not(loom))]
 pub use self::{
+    block_journal::{LostBlocks, read_block_journal, remove_block_journal, write_block_journal},
     clock::now_ns,
     control_region::{
         ControlSide, DataplaneInfo, DataplaneRegion, DataplaneState, Observer, PortInfo, WorkerSide,

@@ -63,6 +63,11 @@ impl RunDir {
         self.path.join("state.shm")
     }
 
+    /// Port blocks that rest after a loss of sessions, written by the dataplane.
+    pub fn block_journal(&self) -> PathBuf {
+        self.path.join("blocks.bin")
+    }
+
     /// The configuration snapshot, written by control.
     pub fn snapshot(&self) -> PathBuf {
         self.path.join("config.bin")

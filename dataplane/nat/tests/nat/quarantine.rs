@@ -108,7 +108,7 @@ fn blocks_of_the_last_life_are_nobodys_until_they_have_rested() {
         let shared = shared(20_000, workers);
         let config = Arc::new(shared.compile(&spec, 1, None).expect("valid"));
         let mut quarantine = Quarantine::new(&shared, &config, &remains(&spec, old.sessions()), SINCE);
-        assert_eq!((quarantine.blocks(), quarantine.longest()), (5, 120 * TICKS_PER_SECOND));
+        assert_eq!((quarantine.blocks(), quarantine.left(SINCE.after(40))), (5, 480 - 40));
         let mut engines: Vec<Engine> = (0..workers)
             .map(|worker| Engine::new(Arc::clone(&shared), WorkerId(worker), Arc::clone(&config)))
             .collect();
@@ -158,6 +158,33 @@ fn a_pool_of_which_all_rests_refuses_and_recovers() {
     life.apply(&spec);
     life.quarantine.release(&life.bench.shared, SINCE.after(10 * TICKS_PER_SECOND + 1));
     assert_eq!((life.quarantine.is_over(), life.fill(&[])), (true, 8));
+}
+
+#[test]
+fn blocks_of_several_lives_rest_each_for_its_own_time() {
+    //= conformance PORT-13
+    let spec = small();
+    let mut lives = [vec![2048, 2112], vec![2112, 2176]].map(|ports| {
+        let mut noted = Remains::new(&spec, 64);
+        ports.into_iter().for_each(|port| noted.add(&record(17, T, port)));
+        // As it comes back from where it was written down.
+        let mut remains = Remains::new(&spec, 64);
+        noted.units().for_each(|(external, units)| remains.add_units(external, units));
+        remains
+    });
+    lives[0].add_units(T + 1, [u64::MAX; 16]);
+    let bench = Bench::new(&spec);
+    let rest = |remains, since| Quarantine::new(&bench.shared, bench.engine.config(), remains, since);
+    let later = SINCE.after(60 * TICKS_PER_SECOND);
+    let mut last = rest(&lives[1], later);
+    let mut first = rest(&lives[0], SINCE);
+    assert_eq!((first.blocks(), last.blocks()), (1, 2));
+    let over = SINCE.after(120 * TICKS_PER_SECOND + 1);
+    first.release(&bench.shared, over);
+    last.release(&bench.shared, over);
+    assert_eq!((first.is_over(), last.left(over)), (true, 60 * TICKS_PER_SECOND - 1));
+    let mut life = Life { bench, quarantine: last };
+    assert_eq!(life.fill(&[2112, 2176]), 6);
 }
 
 #[test]

@@ -149,7 +149,9 @@ fn records_of_the_last_life_that_make_no_sense_do_no_harm() {
     let seed = process::random::<1>().unwrap()[0] | 1;
     let mut state = seed;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
-        (state ^= state << 13, state ^= state >> 7, state ^= state << 17);
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
         state as u8
     })
     .take(1000 * 64)
