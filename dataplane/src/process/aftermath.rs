@@ -141,3 +141,109 @@ impl Aftermath {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sluice_nat::{Fixed, Geometry, Hot, Kind, KindRealm, PoolSpec, Route};
+    use sluice_shm::{StateGeometry, StateRegion};
+
+    use super::*;
+
+    const POOL: u32 = 0xc633_6400;
+
+    /// A pool of sixteen blocks.
+    fn spec() -> Spec {
+        let pool = PoolSpec {
+            name: "public".into(),
+            prefixes: vec![(POOL, 32)],
+            port_min: 1024,
+            port_max: 2047,
+            block_size: 64,
+            hold_down: 120,
+            parity: true,
+            deterministic: None,
+        };
+        Spec { pools: vec![pool], ..Spec::default() }
+    }
+
+    /// A life of the dataplane that begins, makes a session with each of these external ports, and ends.
+    fn live(run: &RunDir, ports: &[u16]) -> (Aftermath, StateRegion) {
+        let aftermath = Aftermath::read(run, &spec(), 16);
+        let region = StateRegion::create(run, 4096, StateGeometry::new(1, 16).unwrap()).unwrap();
+        for (session, &external_port) in region.sessions().iter().zip(ports) {
+            let fixed = Fixed {
+                kind_realm: KindRealm::new(Kind::Nat44, 0),
+                protocol: 17,
+                inside_port: 1,
+                inside: 0x0a00_0001,
+                remote: 1,
+                external: POOL,
+                remote_port: 53,
+                external_port,
+                delta: 0,
+                rule: 0,
+                binding: 0,
+                owner: 0,
+                prefix64: 0,
+            };
+            session.create(&fixed, Hot::default(), Route::default());
+        }
+        (aftermath, region)
+    }
+
+    /// Blocks that rest in new tables.
+    fn resting(aftermath: &mut Aftermath, region: &StateRegion) -> (u32, std::sync::Arc<Shared>) {
+        let shared = Shared::new(region.sessions(), Geometry { max_addresses: 16, ..Geometry::default() });
+        let config = shared.compile(&spec(), 1, None).unwrap();
+        aftermath.rest(&shared, &config);
+        let quarantines = aftermath.lives.iter().filter_map(|life| life.quarantine.as_ref());
+        (quarantines.map(Quarantine::blocks).sum(), shared)
+    }
+
+    //= conformance PORT-13
+    #[test]
+    fn a_second_death_does_not_make_the_first_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::new(dir.path());
+        let (mut first, region) = live(&run, &[1024, 1025, 1100]);
+        assert_eq!(resting(&mut first, &region).0, 0);
+        let (mut second, region) = live(&run, &[1100, 1200]);
+        assert_eq!(resting(&mut second, &region).0, 2);
+        let (mut third, region) = live(&run, &[]);
+        // The block of both lives rests once; other tables of the same life find the same.
+        for _ in 0..2 {
+            assert_eq!(resting(&mut third, &region).0, 3);
+        }
+        // A configuration that is refused is no end of it: nothing rests yet, nothing is forgotten.
+        let (mut fourth, region) = live(&run, &[]);
+        assert_eq!((fourth.lives.len(), resting(&mut fourth, &region).0), (2, 3));
+    }
+
+    //= conformance PORT-13
+    #[test]
+    fn the_journal_goes_when_all_has_rested() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::new(dir.path());
+        let before = |seconds: u64| now_ns().saturating_sub(seconds * 1_000_000_000);
+        if before(241) == 0 {
+            // The machine has only just been started.
+            return;
+        }
+        let entries = [(241, 1), (130, 2), (1, 4), (1, 8)];
+        let entries =
+            entries.map(|(seconds, units)| LostBlocks::new(before(seconds), POOL, [units << 16; 16]));
+        let future = LostBlocks::new(u64::MAX, POOL, [u64::MAX; 16]);
+        write_block_journal(&run, &[&entries[..], &[future]].concat()).unwrap();
+        let (mut aftermath, region) = live(&run, &[]);
+        // Whoever died more than 120 s ago does not count, nor who will.
+        let (blocks, shared) = resting(&mut aftermath, &region);
+        assert_eq!(blocks, 2);
+        aftermath.pass(&shared);
+        assert_eq!((aftermath.lives.len(), run.block_journal().exists()), (2, true));
+        aftermath.lives.iter_mut().for_each(|life| life.since_ns = before(121));
+        let (blocks, shared) = resting(&mut aftermath, &region);
+        assert_eq!(blocks, 0);
+        aftermath.pass(&shared);
+        assert_eq!((aftermath.lives.len(), run.block_journal().exists()), (0, false));
+    }
+}
