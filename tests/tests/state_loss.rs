@@ -48,13 +48,13 @@ fn next_life(gateway: &mut Gateway) -> Result<String> {
     dataplane.crash()?;
     let before = dataplane.log().len();
     gateway.start_dataplane()?;
-    wait::until(READY, "sluice status of the new data plane", || {
-        let status = gateway.json(&["status"])?;
-        let (running, wanted) = (&status["dataplane"]["generation"], &status["control"]["generation"]);
-        wait::require(running.is_u64() && running == wanted, &status)
-    })?;
-    let log = gateway.dataplane.as_ref().context("the data plane")?.log();
-    Ok(log.get(before..).unwrap_or_default().to_owned())
+    wait::until(READY, "the new data plane to take up the configuration", || {
+        let dataplane = gateway.dataplane.as_mut().context("the data plane")?;
+        dataplane.alive()?;
+        let log = dataplane.log().get(before..).unwrap_or_default().to_owned();
+        ensure!(log.contains("took up the last configuration"), "{log}");
+        Ok(log)
+    })
 }
 
 /// One address with four blocks. Whoever had one before the kill, nobody has it after, and not after another kill either.
