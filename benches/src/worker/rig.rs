@@ -37,6 +37,9 @@ const OWN_V4: [u32; 2] = [0xac10_0001, 0xac10_0101];
 const NEXT_V4: [u32; 2] = [0xac10_0002, 0xac10_0102];
 const OWN_V6: [u128; 2] = [0xfd00 << 112 | 1, 0xfd00 << 112 | 1 << 64 | 1];
 const NEXT_V6: u128 = 0xfd00 << 112 | 2;
+/// Rings that the driver makes for each port. When the port is closed it frees those that were set up as queues and forgets the
+/// others (DPDK 22.11): set up are all of them, for there is room for some 2,500 in the life of a process.
+const RINGS: u16 = 16;
 /// Numbers of ports and pools, which are never used again in a process.
 static NUMBERS: AtomicU16 = AtomicU16::new(0);
 
@@ -353,9 +356,12 @@ type Queues = (Vec<TxQueue>, Vec<RxQueue>, Vec<TxQueue>, Vec<RxQueue>);
 fn attach(eal: &Eal, pool: &Mempool, number: u16, feeds: usize, workers: usize) -> Result<Queues, Error> {
     let device = Device::Ring { name: format!("bench{number}") };
     let mut port = Port::attach(eal, &device, number)?;
-    let queues = (feeds + workers) as u16;
+    let used = feeds + workers;
+    let queues = RINGS.max(used as u16);
     let config = PortConfig { rx_queues: queues, tx_queues: queues, ..PortConfig::default() };
     let (mut rx, mut tx) = port.configure(&config, pool)?;
+    rx.truncate(used);
+    tx.truncate(used);
     let (drain, sends) = (rx.split_off(feeds), tx.split_off(feeds));
     Ok((tx, rx, sends, drain))
 }
