@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use sluice_nat::{Config, RuleSpec};
 use sluice_packet::Remark;
-use sluice_shm::snapshot::{IcmpErrors, InterfaceSpec, MAX_ICMP_SOURCES, MssClamp, Snapshot, Unsolicited};
+use sluice_shm::snapshot::{
+    Checksums, IcmpErrors, InterfaceSpec, MAX_ICMP_SOURCES, MssClamp, Snapshot, Unsolicited,
+};
 
 use crate::router::Routes;
 use crate::worker::Policy;
@@ -93,6 +95,8 @@ pub struct Setup {
     pub to_ipv6: Remark,
     /// What becomes of packets from outside that nobody inside asked for.
     pub unsolicited: Unsolicited,
+    /// What becomes of packets whose checksums are missing or wrong.
+    pub checksums: Checksums,
     /// What workers do without packets.
     pub idle: Policy,
     /// Any IPv4 address of the box, for errors from an interface without one.
@@ -137,6 +141,7 @@ impl Setup {
             to_ipv4: snapshot.dscp.to_ipv4.map_or(Remark::COPY, Remark::to),
             to_ipv6: snapshot.dscp.to_ipv6.map_or(Remark::COPY, Remark::to),
             unsolicited: snapshot.unsolicited,
+            checksums: snapshot.checksums,
             idle: Policy::of(snapshot),
             local4,
         }

@@ -42,6 +42,7 @@ pub(super) const ALL: &[Behaviour] = &[
     ("errors: off and on", errors_can_be_switched_off_for_each_family),
     ("errors: sessions", errors::they_leave_sessions_alone),
     ("errors: unknown", errors::about_no_session_they_die_silently),
+    ("errors: altered quotes", errors::altered_quotes_are_believed_if_that_is_configured),
     ("errors: outside", errors::they_come_from_whom_they_should),
     ("errors: inbound sessions", errors::about_sessions_from_outside_too),
     ("errors: size", errors::what_is_too_big_is_told_with_clamping_on),

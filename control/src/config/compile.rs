@@ -37,6 +37,7 @@ pub fn compile(config: &Config, generation: u64) -> Snapshot {
         icmp_sources: config.icmp_sources.iter().map(|net| pair4(net)).collect(),
         dscp: config.dscp,
         unsolicited: config.unsolicited,
+        checksums: config.checksums,
         sessions: config.sessions.next_multiple_of(EXTENT),
     }
 }

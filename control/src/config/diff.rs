@@ -127,6 +127,7 @@ const SECTIONS: &[(&str, Items, bool)] = &[
     ("icmp-source-pool", icmp_sources, false),
     ("dscp", dscp, false),
     ("unsolicited", unsolicited, false),
+    ("checksums", checksums, false),
     ("routes", |c| c.routes.iter().map(|r| route(c, r)).collect(), false),
     ("limits", general, false),
     ("logging", logging, false),
@@ -404,6 +405,11 @@ fn unsolicited(c: &Config) -> Vec<Item> {
     let u = &c.unsolicited;
     let word = |yes: bool, word: &str| if yes { word.to_owned() } else { "drop".to_owned() };
     vec![settings(vec![("tcp-syn", word(u.hold_syns, "hold")), ("other", word(u.reject, "reject"))])]
+}
+
+fn checksums(c: &Config) -> Vec<Item> {
+    let quoted = if c.checksums.ignore_quoted { "ignore" } else { "check" };
+    vec![settings(vec![("quoted-ipv4-header", quoted.to_owned())])]
 }
 
 fn udp_short(t: &Timers) -> String {

@@ -132,6 +132,7 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
     let icmp_sources = fields.get("icmp-source-pool");
     let dscp = fields.get("dscp");
     let unsolicited = fields.get("unsolicited");
+    let checksums = fields.get("checksums");
     let sessions = fields.get("sessions");
     let logging = fields.get("logging");
     fields.get("bgp");
@@ -159,6 +160,7 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
         icmp_sources: sections::icmp_sources(icmp_sources),
         dscp: sections::dscp(dscp),
         unsolicited: sections::unsolicited(unsolicited),
+        checksums: sections::checksums(checksums),
         sessions: sections::sessions(sessions),
         logging: logging::logging(logging),
         interfaces,

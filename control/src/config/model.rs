@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
 use sluice_nat::{DeterministicSpec, Filtering, FragmentSpec, Limits, Protocol, Timers};
-use sluice_shm::snapshot::{Dscp, IcmpErrors, IdleMode, MssClamp, Unsolicited};
+use sluice_shm::snapshot::{Checksums, Dscp, IcmpErrors, IdleMode, MssClamp, Unsolicited};
 
 use super::device::Device;
 use super::logging::Logging;
@@ -45,6 +45,8 @@ pub struct Config {
     pub dscp: Dscp,
     /// What becomes of packets from outside that nobody inside asked for.
     pub unsolicited: Unsolicited,
+    /// What becomes of packets whose checksums are missing or wrong.
+    pub checksums: Checksums,
     /// Capacity of the session table.
     pub sessions: u32,
     /// What is logged, and to whom.

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use sluice_nat::{Algorithm, DeterministicSpec, FragmentSpec, Limits, PortSet, Protocol, Timers};
 use sluice_shm::snapshot::{
-    Dscp, IcmpErrors, IdleMode, MAX_ICMP_SOURCES, MssClamp, Unsolicited, shares_cores,
+    Checksums, Dscp, IcmpErrors, IdleMode, MAX_ICMP_SOURCES, MssClamp, Unsolicited, shares_cores,
 };
 
 use super::device::{Device, is_kernel_name};
@@ -496,6 +496,16 @@ pub(crate) fn unsolicited(section: Option<Cursor<'_>>) -> Unsolicited {
         hold_syns: hold_syns.unwrap_or(default.hold_syns),
         reject: reject.unwrap_or(default.reject),
     }
+}
+
+pub(crate) fn checksums(section: Option<Cursor<'_>>) -> Checksums {
+    let default = Checksums::default();
+    let Some(mut fields) = section.and_then(|s| s.map("checksums")) else { return default };
+    let quoted = fields.get("quoted-ipv4-header");
+    fields.finish();
+    //= conformance ICMP-79
+    let ignore_quoted = quoted.and_then(|c| c.scalar("`check` or `ignore`", value::quoted_header));
+    Checksums { ignore_quoted: ignore_quoted.unwrap_or(default.ignore_quoted) }
 }
 
 pub(crate) fn sessions(section: Option<Cursor<'_>>) -> u32 {

@@ -265,6 +265,11 @@ pub(crate) fn unsolicited_other(text: &str) -> Parsed<bool> {
     word(text, &[("drop", false), ("reject", true)])
 }
 
+/// Whether ICMP errors that quote a header with a wrong checksum are translated.
+pub(crate) fn quoted_header(text: &str) -> Parsed<bool> {
+    word(text, &[("check", false), ("ignore", true)])
+}
+
 pub(crate) fn idle(text: &str) -> Parsed<IdleMode> {
     word(text, &IdleMode::ALL.map(|mode| (mode.name(), mode)))
 }

@@ -1,8 +1,8 @@
 //! ICMP errors and the packets they quote.
 //!
 //! An error is about a packet that this gateway translated, so both the error and the quote must be brought back to
-//! what the receiver knows. [`quoted`] says which session the quote belongs to; the `error_*` functions write the
-//! result. Between families the message is composed in a buffer of its own, at most 1280 bytes, because headers,
+//! what the receiver knows. [`quoted`] verifies checksums and says which session the quote belongs to; the `error_*`
+//! functions, which come after it, write the result. Between families the message is composed in a buffer of its own, at most 1280 bytes, because headers,
 //! extensions and limits all change; within a family it is patched in place.
 //!
 //! A function that returns an error may have changed the frame: it is to be dropped.
@@ -61,12 +61,13 @@ pub struct ErrorRewrite {
     pub origin: Option<u128>,
 }
 
-/// Reads the packet that an ICMP error quotes.
+/// Reads the packet that an ICMP error quotes. The checksum of a quoted IPv4 header has to be right if `verify_header` says
+/// so: some hosts quote headers that they have altered on the way up (RFC 5508, REQ-3a).
 ///
 /// # Errors
 /// [`DropReason::IcmpChecksum`], [`DropReason::IcmpQuoteMalformed`], [`DropReason::IcmpUntranslatable`] for types that
 /// no translation passes, [`DropReason::ProtocolUnsupported`] for a quote without ports, [`DropReason::Fragment`].
-pub fn quoted(frame: &[u8], meta: &Meta) -> Result<Quoted, DropReason> {
+pub fn quoted(frame: &[u8], meta: &Meta, verify_header: bool) -> Result<Quoted, DropReason> {
     if meta.transport != Transport::IcmpError {
         return Err(DropReason::IcmpUntranslatable);
     }
@@ -84,7 +85,7 @@ pub fn quoted(frame: &[u8], meta: &Meta) -> Result<Quoted, DropReason> {
     if checksum != 0 {
         return Err(DropReason::IcmpChecksum);
     }
-    let inner = quote::inner(meta.family, parts.quote)?;
+    let inner = quote::inner(meta.family, parts.quote, verify_header)?;
     Ok(Quoted {
         family: meta.family,
         transport: inner.transport,

@@ -92,7 +92,7 @@ fn rewrite_all(bytes: &[u8], meta: &Meta) {
     }
     let mut buffer = Buffer::new(bytes);
     clamp_mss(&mut buffer.frame(), meta, 1);
-    let _ = quoted(bytes, meta);
+    let _ = quoted(bytes, meta, true);
     for family in [Family::V4, Family::V6] {
         translated_len(meta, family);
     }
@@ -281,7 +281,7 @@ fn rewrite_all_lenient(bytes: &[u8], meta: &Meta) {
         let _ = translate(&mut Buffer::new(bytes).frame(), meta);
     }
     clamp_mss(&mut Buffer::new(bytes).frame(), meta, 1);
-    let _ = quoted(bytes, meta);
+    let _ = quoted(bytes, meta, true);
     let link = link(bytes).unwrap();
     let mut buffer = [0; 1294];
     let message = IcmpMessage::v6_hop_limit();

@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub dscp: Dscp,
     /// What becomes of packets from outside that nobody inside asked for.
     pub unsolicited: Unsolicited,
+    /// What becomes of packets whose checksums are missing or wrong.
+    pub checksums: Checksums,
     /// Capacity of the session table; taken when the dataplane starts.
     pub sessions: u32,
 }
@@ -121,6 +123,14 @@ pub struct Unsolicited {
     /// UDP and ICMP queries are answered: 4:3/3 and 4:3/1 without binding (N64-UDP-09, N64-ICMP-06), 4:3/13 if refused by
     /// filtering (N64-UDP-12).
     pub reject: bool,
+}
+
+/// Packets whose checksums are missing or wrong, where the standards leave a choice. Without any, their defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Checksums {
+    /// ICMP errors that quote an IPv4 header with a wrong checksum are translated, else dropped (ICMP-79).
+    pub ignore_quoted: bool,
 }
 
 /// A DPDK port.

@@ -47,7 +47,7 @@ impl Worker {
     /// An error from inside, about a packet that came from outside.
     #[cold]
     pub(super) fn outbound_error(&mut self, packet: Packet) {
-        let quoted = match icmp_error::quoted(packet.mbuf.data(), &packet.meta) {
+        let quoted = match self.quoted(&packet) {
             Ok(quoted) => quoted,
             Err(reason) => return self.drop_packet(packet, reason),
         };
@@ -95,7 +95,7 @@ impl Worker {
     #[cold]
     pub(super) fn inbound_error(&mut self, packet: Packet) {
         let local = !packet.hairpinned && self.setup.is_local_v4(packet.meta.destination as u32);
-        let quoted = match icmp_error::quoted(packet.mbuf.data(), &packet.meta) {
+        let quoted = match self.quoted(&packet) {
             Ok(quoted) => quoted,
             Err(_) if local => return self.punt(packet, PuntReason::PoolLocal),
             Err(reason) => return self.drop_packet(packet, reason),
@@ -213,8 +213,15 @@ impl Worker {
     /// Whether an ICMP error that is on its way out quotes a packet of a translated flow.
     pub(super) fn reports_on_flow(&self, packet: &Packet) -> bool {
         packet.meta.transport == Transport::IcmpError
-            && icmp_error::quoted(packet.mbuf.data(), &packet.meta)
+            && self
+                .quoted(packet)
                 .is_ok_and(|quoted| self.quoted_outbound(&quoted, packet.interface).is_some())
+    }
+
+    /// The packet that an ICMP error quotes.
+    //= conformance ICMP-79
+    fn quoted(&self, packet: &Packet) -> Result<Quoted, DropReason> {
+        icmp_error::quoted(packet.mbuf.data(), &packet.meta, !self.setup.checksums.ignore_quoted)
     }
 
     /// The tuple of the session that a packet quoted from inside belongs to, and the worker that owns it.

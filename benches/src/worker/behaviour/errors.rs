@@ -86,6 +86,35 @@ pub(in super::super) fn about_no_session_they_die_silently(eal: &Eal) {
     scene.dies(INSIDE, &v4(HOST, S, ICMP, icmp(3, 3, 0, &got)), DropReason::IcmpNoSession);
 }
 
+/// Of both families' hosts: a quoted header that was altered, with the checksum that it had.
+//= conformance ICMP-79
+pub(in super::super) fn altered_quotes_are_believed_if_that_is_configured(eal: &Eal) {
+    for ignore_quoted in [false, true] {
+        let mut scene = Scene::with(eal, 1, |_, snapshot| snapshot.checksums.ignore_quoted = ignore_quoted);
+        for host in [H, HOST.into()] {
+            let (external, port) = scene.open(host, 5000, S);
+            let mut sent = v4(external, S, UDP, udp((port, 53), b"open"));
+            sent[8] -= 1;
+            let error = from_outside(R4, &sent, 3, 3);
+            if ignore_quoted {
+                let error = scene.pass(OUTSIDE, &error);
+                assert_eq!((error.destination, error.quoted().2), (host, (5000, 53)));
+            } else {
+                scene.dies(OUTSIDE, &error, DropReason::IcmpChecksum);
+            }
+        }
+        // From inside, about what the server sent.
+        let mut got = v4(S, HOST, UDP, udp((53, 5000), b"data"));
+        got[8] -= 1;
+        let error = v4(HOST, S, ICMP, icmp(3, 3, 0, &got[..QUOTE4]));
+        if ignore_quoted {
+            assert_eq!(scene.pass(INSIDE, &error).destination, S.into());
+        } else {
+            scene.dies(INSIDE, &error, DropReason::IcmpChecksum);
+        }
+    }
+}
+
 /// Outside of an IPv6 host, a router's own address under the prefix, private ones as well; of an IPv4 server, the address of
 /// the session: not that of the host or router inside, and not just any address of the pool.
 //= conformance XLT-27, ICMP-92, ICMP-93, ICMP-96

@@ -40,7 +40,7 @@ fn across(
 ) -> Result<Meta, DropReason> {
     let at = open(frame, meta, from)?;
     let parts = quote::split(from, &frame.bytes()[at.l4..at.end])?;
-    let inner = quote::inner(from, parts.quote)?;
+    let inner = quote::inner(from, parts.quote, false)?;
     let context = MtuContext {
         mtu_v4: r.mtu_v4,
         mtu_v6: r.mtu_v6,

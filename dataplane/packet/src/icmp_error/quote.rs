@@ -69,10 +69,10 @@ pub(super) struct Inner {
     pub(super) endpoints: Endpoints,
 }
 
-/// Reads a quoted packet.
-pub(super) fn inner(family: Family, quote: &[u8]) -> Result<Inner, DropReason> {
+/// Reads a quoted packet. `verify` says whether the checksum of an IPv4 header has to be right.
+pub(super) fn inner(family: Family, quote: &[u8], verify: bool) -> Result<Inner, DropReason> {
     let mut inner = match family {
-        Family::V4 => inner_v4(quote)?,
+        Family::V4 => inner_v4(quote, verify)?,
         Family::V6 => inner_v6(quote)?,
     };
     let payload = quote.get(inner.header_len..inner.quote_len).ok_or(DropReason::IcmpQuoteMalformed)?;
@@ -102,7 +102,7 @@ pub(super) fn inner(family: Family, quote: &[u8]) -> Result<Inner, DropReason> {
     Ok(inner)
 }
 
-fn inner_v4(quote: &[u8]) -> Result<Inner, DropReason> {
+fn inner_v4(quote: &[u8], verify: bool) -> Result<Inner, DropReason> {
     let malformed = DropReason::IcmpQuoteMalformed;
     let header = ipv4::Header::new_checked(quote).ok_or(malformed)?;
     let header_len = header.header_len();
@@ -113,7 +113,7 @@ fn inner_v4(quote: &[u8]) -> Result<Inner, DropReason> {
     //= conformance ICMP-80
     let bytes = quote.get(..header_len).ok_or(malformed)?;
     //= conformance ICMP-79
-    if checksum::of(bytes) != 0 {
+    if verify && checksum::of(bytes) != 0 {
         return Err(DropReason::IcmpChecksum);
     }
     //= conformance N44-24

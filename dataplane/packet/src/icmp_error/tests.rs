@@ -26,7 +26,7 @@ fn sent_v6(protocol: u8, payload: &[u8]) -> Vec<u8> {
 /// Inbound error: from `R4` to `T`, to become one from `P:R4` to `H`.
 fn to_v6(datagram: &[u8]) -> Result<Vec<u8>, DropReason> {
     run_ip(datagram, |frame, meta| {
-        let quoted = quoted(frame.bytes(), meta)?;
+        let quoted = quoted(frame.bytes(), meta, true)?;
         let port = if quoted.transport == Transport::IcmpQuery { 5000 } else { quoted.destination_port };
         let r = ErrorRewrite {
             outer_source: PREFIX | meta.source,
@@ -44,7 +44,7 @@ fn to_v6(datagram: &[u8]) -> Result<Vec<u8>, DropReason> {
 /// Outbound error: from `R6` or `H` to `P:S` about `P:S` → `H`, to become one from `T` about `S` → `T`.
 fn to_v4(datagram: &[u8]) -> Result<Vec<u8>, DropReason> {
     run_ip(datagram, |frame, meta| {
-        let quoted = quoted(frame.bytes(), meta)?;
+        let quoted = quoted(frame.bytes(), meta, true)?;
         let port = if quoted.transport == Transport::IcmpQuery { 40000 } else { quoted.source_port };
         let r = ErrorRewrite {
             outer_source: T,
@@ -70,7 +70,7 @@ fn from_r6(kind: u8, code: u8, rest: u32, quote: &[u8]) -> Vec<u8> {
 fn read_quote(datagram: &[u8]) -> Result<Quoted, DropReason> {
     let frame = ethernet(None, datagram);
     let (_, meta) = read(&frame);
-    quoted(&frame, &meta)
+    quoted(&frame, &meta, true)
 }
 
 //= conformance ICMP-74, ICMP-80
@@ -289,7 +289,7 @@ fn nat44(
     quoted: crate::Endpoints,
 ) -> Result<Vec<u8>, DropReason> {
     run_ip(datagram, |frame, meta| {
-        super::quoted(frame.bytes(), meta)?;
+        super::quoted(frame.bytes(), meta, true)?;
         let r = ErrorRewrite {
             outer_source: source,
             outer_destination: destination,
@@ -319,6 +319,49 @@ fn nat44_errors_from_outside() {
         assert_eq!(out[12..20], [198, 51, 100, 1, 10, 0, 0, 10]);
         assert_eq!(quote_of(&out), v4(INSIDE, S, protocol, &inside));
     }
+}
+
+/// A host that counted the TTL of what it got down before it quoted it: the checksum is as wrong behind the gateway as before.
+//= conformance ICMP-79
+#[test]
+fn altered_headers_may_be_believed() {
+    let mut quote = sent_v4(17, &udp(40000, 53, b"data"));
+    quote[8] -= 1;
+    let datagram = from_r4(3, 3, 0, &quote);
+    let frame = ethernet(None, &datagram);
+    let (_, meta) = read(&frame);
+    assert_eq!(quoted(&frame, &meta, true), Err(DropReason::IcmpChecksum));
+    assert!(
+        quoted(&frame, &meta, false).is_ok_and(|quoted| (quoted.source, quoted.source_port) == (T, 40000))
+    );
+    let r = ErrorRewrite {
+        outer_source: R4,
+        outer_destination: INSIDE,
+        quoted: endpoints(INSIDE, 5000, S, 53),
+        mtu_v4: MTU,
+        mtu_v6: MTU,
+        decrement: true,
+        origin: None,
+    };
+    let mut buffer = Buffer::new(&frame);
+    let mut within = buffer.frame();
+    error_four_to_four(&mut within, &meta, &r).unwrap();
+    let mut shown = quote_of(&within.bytes()[14..]).to_vec();
+    assert_ne!(naive_sum(&[&shown[..20]]), 0xffff);
+    shown[8] += 1;
+    assert_eq!(shown, v4(INSIDE, S, 17, &udp(5000, 53, b"data")));
+    let r = ErrorRewrite {
+        outer_source: PREFIX | R4,
+        outer_destination: H,
+        quoted: endpoints(H, 5000, PREFIX | S, 53),
+        ..r
+    };
+    let mut buffer = Buffer::new(&frame);
+    let mut across = buffer.frame();
+    error_four_to_six(&mut across, &meta, &r).unwrap();
+    let mut shown = quote_of(&across.bytes()[14..]).to_vec();
+    shown[7] += 1;
+    assert_eq!(shown, sent_v6(17, &udp(5000, 53, b"data")));
 }
 
 //= conformance N44-14

@@ -54,7 +54,7 @@ fn within(
 ) -> Result<(Offsets, u8), DropReason> {
     let at = open(frame, meta, family)?;
     let icmp = &mut frame.bytes_mut()[at.l4..at.end];
-    let inner = quote::inner(family, quote::split(family, icmp)?.quote)?;
+    let inner = quote::inner(family, quote::split(family, icmp)?.quote, false)?;
     let quote = icmp.get_mut(8..8 + inner.quote_len).ok_or(DropReason::IcmpQuoteMalformed)?;
     let (ip, payload) = quote.split_at_mut_checked(inner.header_len).ok_or(DropReason::IcmpQuoteMalformed)?;
     rewrite_quoted_addresses(ip, &inner, r, family).ok_or(DropReason::IcmpQuoteMalformed)?;
@@ -65,7 +65,7 @@ fn within(
     Ok((at, meta.hop_limit.saturating_sub(u8::from(r.decrement))))
 }
 
-/// Rewrites the addresses of the quoted IP header. Its checksum was found right, so an update keeps it right.
+/// Rewrites the addresses of the quoted IP header. An update of its checksum keeps it right, or as wrong as it was.
 fn rewrite_quoted_addresses(ip: &mut [u8], inner: &Inner, r: &ErrorRewrite, family: Family) -> Option<()> {
     match family {
         Family::V4 => {

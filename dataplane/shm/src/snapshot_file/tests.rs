@@ -5,7 +5,7 @@ use sluice_nat::{Filtering, Kind, PoolSpec, Protocol, RuleSpec, Spec, StaticSpec
 
 use super::*;
 use crate::snapshot::{
-    Dscp, IcmpErrors, IdleMode, InterfaceSpec, MssClamp, PortSpec, RouteSpec, Unsolicited, Via,
+    Checksums, Dscp, IcmpErrors, IdleMode, InterfaceSpec, MssClamp, PortSpec, RouteSpec, Unsolicited, Via,
 };
 
 fn snapshot() -> Snapshot {
@@ -70,6 +70,7 @@ fn snapshot() -> Snapshot {
         icmp_sources: vec![(0xcb00_7140, 28)],
         dscp: Dscp { to_ipv4: Some(8), to_ipv6: None },
         unsolicited: Unsolicited { hold_syns: true, reject: false },
+        checksums: Checksums { ignore_quoted: true },
         sessions: 1 << 20,
     }
 }

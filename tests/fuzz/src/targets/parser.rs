@@ -24,7 +24,7 @@ pub fn run(data: &[u8]) {
     };
     check(data, &link, &meta);
     clamp(data, &meta);
-    let _ = quoted(data, &meta);
+    let _ = quoted(data, &meta, true);
     for family in [Family::V4, Family::V6] {
         assert!(usize::from(translated_len(&meta, family)) <= data.len() + 40);
     }

@@ -35,7 +35,7 @@ pub fn run(data: &[u8]) {
             pieces::check(&frame, &meta, &rewrite, target, 68 + 7 * u16::from(how));
         }
     }
-    errors(&frame, &meta);
+    errors(&frame, &meta, how);
 }
 
 fn ends(target: Family) -> (u128, u128) {
@@ -56,8 +56,8 @@ fn rewrite(meta: &Meta, target: Family, how: u8) -> Rewrite {
 type Translate = fn(&mut Frame, &Meta, &ErrorRewrite) -> Result<Meta, DropReason>;
 
 /// Errors: what comes out can be read, its checksum is right, and it quotes what it was told to.
-fn errors(frame: &[u8], meta: &Meta) {
-    let known = quoted(frame, meta);
+fn errors(frame: &[u8], meta: &Meta, how: u8) {
+    let known = quoted(frame, meta, how & 4 == 0);
     let all: [(Translate, Family, Family); 4] = [
         (error_six_to_four, Family::V6, Family::V4),
         (error_four_to_six, Family::V4, Family::V6),
@@ -104,7 +104,8 @@ fn errors(frame: &[u8], meta: &Meta) {
         let whole =
             bytes::pseudo(target == Family::V6, read.source, read.destination, read.protocol, end - l4);
         assert_eq!(bytes::sum(&[&whole, &bytes[l4..end]]), 0xffff, "the checksum of the error");
-        let now = quoted(bytes, &read).unwrap_or_else(|reason| panic!("{reason:?} of {made:?}"));
+        let now =
+            quoted(bytes, &read, how & 4 == 0).unwrap_or_else(|reason| panic!("{reason:?} of {made:?}"));
         let wanted =
             (known.transport, rewrite.quoted.source, rewrite.quoted.destination, 40_000, port(query));
         assert_eq!(
