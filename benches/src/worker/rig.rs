@@ -280,6 +280,20 @@ impl Rig {
         out
     }
 
+    /// What the workers had to report since the last call.
+    #[cfg(test)]
+    pub(super) fn events(&mut self) -> Vec<sluice_nat::Event> {
+        let mut events = Vec::new();
+        for worker in 0..self.workers.len() {
+            while let Some(notice) = self.control.notices(worker).pop() {
+                if let sluice_shm::Notice::Nat { event, .. } = notice {
+                    events.push(event);
+                }
+            }
+        }
+        events
+    }
+
     /// A few thousand loops without packets, in which gauges are published.
     pub(super) fn rest(&mut self) {
         for _ in 0..4096 {

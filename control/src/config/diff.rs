@@ -409,7 +409,11 @@ fn unsolicited(c: &Config) -> Vec<Item> {
 
 fn checksums(c: &Config) -> Vec<Item> {
     let quoted = if c.checksums.ignore_quoted { "ignore" } else { "check" };
-    vec![settings(vec![("quoted-ipv4-header", quoted.to_owned())])]
+    let to_ipv6 = if c.checksums.drop_zero_to_ipv6 { "drop" } else { "compute" };
+    vec![settings(vec![
+        ("quoted-ipv4-header", quoted.to_owned()),
+        ("udp-zero-to-ipv6", to_ipv6.to_owned()),
+    ])]
 }
 
 fn udp_short(t: &Timers) -> String {

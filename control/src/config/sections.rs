@@ -502,10 +502,16 @@ pub(crate) fn checksums(section: Option<Cursor<'_>>) -> Checksums {
     let default = Checksums::default();
     let Some(mut fields) = section.and_then(|s| s.map("checksums")) else { return default };
     let quoted = fields.get("quoted-ipv4-header");
+    let to_ipv6 = fields.get("udp-zero-to-ipv6");
     fields.finish();
     //= conformance ICMP-79
     let ignore_quoted = quoted.and_then(|c| c.scalar("`check` or `ignore`", value::quoted_header));
-    Checksums { ignore_quoted: ignore_quoted.unwrap_or(default.ignore_quoted) }
+    //= conformance XLT-32
+    let drop_zero_to_ipv6 = to_ipv6.and_then(|c| c.scalar("`compute` or `drop`", value::zero_to_ipv6));
+    Checksums {
+        ignore_quoted: ignore_quoted.unwrap_or(default.ignore_quoted),
+        drop_zero_to_ipv6: drop_zero_to_ipv6.unwrap_or(default.drop_zero_to_ipv6),
+    }
 }
 
 pub(crate) fn sessions(section: Option<Cursor<'_>>) -> u32 {

@@ -270,6 +270,11 @@ pub(crate) fn quoted_header(text: &str) -> Parsed<bool> {
     word(text, &[("check", false), ("ignore", true)])
 }
 
+/// Whether UDP without checksum is dropped on its way to IPv6.
+pub(crate) fn zero_to_ipv6(text: &str) -> Parsed<bool> {
+    word(text, &[("compute", false), ("drop", true)])
+}
+
 pub(crate) fn idle(text: &str) -> Parsed<IdleMode> {
     word(text, &IdleMode::ALL.map(|mode| (mode.name(), mode)))
 }

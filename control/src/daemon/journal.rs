@@ -24,6 +24,7 @@ impl Journal {
             Event::PortsExhausted { .. } => "ports_exhausted",
             Event::QuotaExceeded { .. } => "quota_exceeded",
             Event::FragmentsPending { .. } => "fragments_pending",
+            Event::ChecksumMissing(_) => "checksum_missing",
             Event::Refused { .. } => "refused",
         };
         self.count(kind);

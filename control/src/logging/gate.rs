@@ -1,4 +1,4 @@
-//! How often limits that are reached are logged: each once in a while, and all together a few a second (LOG-25).
+//! How often limits that are reached, and datagrams that are refused, are logged: each once in a while, and all together a few a second (LOG-25).
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ enum Same {
     Quota(Quota),
     User((u8, u128)),
     Fragments,
+    /// External and remote endpoint of a flow.
+    Checksum((u32, u16), (u32, u16)),
     Refused(DropReason, (u8, u128)),
 }
 
@@ -51,7 +53,7 @@ impl Gate {
         self.suppressed
     }
 
-    /// Whether an event may be logged. Those that are about no limit may.
+    /// Whether an event may be logged. Those of which there is one for each thing that happened may.
     //= conformance LOG-25
     pub(crate) fn admits(&mut self, event: &Event, now: Instant) -> bool {
         let Some(same) = self.same(event) else { return true };
@@ -83,7 +85,7 @@ impl Gate {
         true
     }
 
-    /// `None` for what is about no limit.
+    /// `None` for what is never kept back.
     fn same(&self, event: &Event) -> Option<Same> {
         let user = |kind_realm: KindRealm, inside: u128| match kind_realm.kind() {
             Some(Kind::Nat64) => (kind_realm.0, inside & self.subscriber_mask),
@@ -97,6 +99,10 @@ impl Gate {
             }
             Event::QuotaExceeded { quota, .. } => Some(Same::Quota(quota)),
             Event::FragmentsPending { .. } => Some(Same::Fragments),
+            Event::ChecksumMissing(session) => Some(Same::Checksum(
+                (session.external, session.external_port),
+                (session.remote, session.remote_port),
+            )),
             Event::Refused { reason, kind_realm, inside } => {
                 Some(Same::Refused(reason, user(kind_realm, inside)))
             }

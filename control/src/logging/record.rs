@@ -228,7 +228,7 @@ impl Record {
             },
             Event::FragmentsPending { ipv6: true, .. } => Some(Shape::QuotaFragments6),
             Event::FragmentsPending { ipv6: false, .. } => Some(Shape::QuotaFragments4),
-            Event::Refused { .. } => None,
+            Event::ChecksumMissing(_) | Event::Refused { .. } => None,
         }
     }
 
@@ -258,11 +258,12 @@ impl Record {
             Event::BlockReleased { kind_realm, .. } => {
                 by(kind_realm, (17, "NAT64-PORT-BLOCK-FREE"), (17, "NAT44-PORT-BLOCK-FREE"))
             }
+            Event::ChecksumMissing(_) => (0, "NAT-UDP-CHECKSUM-MISSING"),
             Event::Refused { .. } => (0, "NAT-SESSION-REFUSED"),
         }
     }
 
-    /// A limit was reached; else something was made or ended.
+    /// A limit was reached, or something was refused; else something was made or ended.
     pub(crate) fn is_limit(&self) -> bool {
         is_limit(&self.event)
     }
@@ -308,7 +309,9 @@ impl Record {
             | Event::BindingDeleted { protocol, inside, inside_port, external, external_port, .. } => {
                 Parts { protocol: protocol as u8, inside, inside_port, external, external_port, ..none }
             }
-            Event::SessionCreated(session) | Event::SessionDeleted(session) => Parts {
+            Event::SessionCreated(session)
+            | Event::SessionDeleted(session)
+            | Event::ChecksumMissing(session) => Parts {
                 protocol: session.protocol as u8,
                 inside: session.inside,
                 inside_port: session.inside_port,
@@ -336,7 +339,7 @@ impl Record {
 /// natQuotaExceededEvent of fragments that wait: the one that the engine does not report.
 const FRAGMENTS: u8 = 5;
 
-/// Whether an event says that a limit was reached.
+/// Whether an event says that a limit was reached, or that something was refused.
 pub(crate) fn is_limit(event: &Event) -> bool {
     matches!(
         event,
@@ -344,6 +347,7 @@ pub(crate) fn is_limit(event: &Event) -> bool {
             | Event::PortsExhausted { .. }
             | Event::QuotaExceeded { .. }
             | Event::FragmentsPending { .. }
+            | Event::ChecksumMissing(_)
             | Event::Refused { .. }
     )
 }

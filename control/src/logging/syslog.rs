@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use sluice_nat::{Event, Kind};
 
-use super::record::{Element, Options, Record, Value};
+use super::record::{Element, Options, Record, Shape, Value};
 use crate::config::logging::Facility;
 
 /// RFC 5424, section 6.2.1.
@@ -84,17 +84,33 @@ impl Writer {
                     }
                 }
             }
-            None => self.refused(record),
+            None => self.without_shape(record),
         }
         self.message.push(']');
     }
 
-    fn refused(&mut self, record: &Record) {
-        let Event::Refused { reason, kind_realm, .. } = record.event else { return };
-        let v6 = kind_realm.kind() == Some(Kind::Nat64);
-        let source = if v6 { Element::SourceV6 } else { Element::SourceV4 };
-        self.parameter(source.name(), record.value(source, self.options));
-        self.parameter("reason", Value::Text(reason.name()));
+    /// What IPFIX has no words for.
+    fn without_shape(&mut self, record: &Record) {
+        match record.event {
+            Event::Refused { reason, kind_realm, .. } => {
+                let v6 = kind_realm.kind() == Some(Kind::Nat64);
+                let source = if v6 { Element::SourceV6 } else { Element::SourceV4 };
+                self.parameter(source.name(), record.value(source, self.options));
+                self.parameter("reason", Value::Text(reason.name()));
+            }
+            // As of a session with its remote side, which is what the record is for.
+            //= conformance LOG-32
+            Event::ChecksumMissing(_) => {
+                let options = Options { destinations: true, instance: None };
+                let told = |element: &Element| !matches!(element, Element::Time | Element::NatEvent);
+                for element in Shape::Session64.elements(options).filter(told) {
+                    if element != Element::PostNaptDestinationPort {
+                        self.parameter(element.name(), record.value(element, self.options));
+                    }
+                }
+            }
+            _ => return,
+        }
         if let Some(instance) = self.options.instance {
             self.parameter(Element::Instance.name(), Value::Number(instance.into()));
         }

@@ -327,6 +327,37 @@ fn a_refusal_that_ipfix_has_no_words_for_is_passed_over() {
     );
 }
 
+/// RFC 7915 asks for addresses and ports, so the remote side is there even if sessions are logged without.
+#[test]
+fn a_datagram_without_checksum_is_logged_with_addresses_and_ports() {
+    //= conformance LOG-32
+    let missing = Event::ChecksumMissing(SessionEnds { protocol: Protocol::Udp, ..session(Kind::Nat64) });
+    let mut stream = Stream::new(1, Options::default(), 484);
+    assert_eq!(stream.records(&[record(missing)], 1), (1, 0));
+    let mut writer = Writer::new(Facility(16), 32_473, "gw".to_owned(), Options::default());
+    writer.record(&record(missing));
+    let text = std::str::from_utf8(writer.message()).unwrap();
+    let message = parse_message(text, Variant::RFC5424);
+    assert_eq!(message.msgid, Some("NAT-UDP-CHECKSUM-MISSING"));
+    assert_eq!(message.severity, Some(SyslogSeverity::SEV_WARNING));
+    let got: Vec<_> = message.structured_data[0].params().map(|(name, value)| (*name, value)).collect();
+    let wanted = [
+        ("sourceIPv6Address", "2001:db8:1::10"),
+        ("postNATSourceIPv4Address", "192.0.2.1"),
+        ("protocolIdentifier", "17"),
+        ("sourceTransportPort", "5000"),
+        ("postNAPTSourceTransportPort", "40000"),
+        ("postNATDestinationIPv4Address", "198.51.100.9"),
+        ("destinationTransportPort", "443"),
+    ];
+    assert_eq!(got, wanted.map(|(name, value)| (name, value.to_owned())));
+    // The same flow once an interval.
+    let start = Instant::now();
+    let mut gate = Gate::new(LimitEvents { interval: 60, per_second: 10 }, start);
+    let other = Event::ChecksumMissing(SessionEnds { remote_port: 53, ..session(Kind::Nat64) });
+    assert!(gate.admits(&missing, start) && gate.admits(&other, start) && !gate.admits(&missing, start));
+}
+
 #[test]
 fn every_event_is_decoded_by_another_syslog_implementation() {
     //= conformance LOG-28, LOG-29, LOG-30
@@ -367,7 +398,7 @@ fn the_longest_syslog_message_fits_everywhere() {
         kind_realm: realm(Kind::Nat64),
     };
     let mut all: Vec<Event> = everything().into_iter().map(|(event, ..)| event).collect();
-    all.push(Event::SessionDeleted(longest));
+    all.extend([Event::SessionDeleted(longest), Event::ChecksumMissing(longest)]);
     for event in all {
         writer.record(&Record { time_ms: TIME, event, pool: Some(shortened(&"\"".repeat(1000))) });
         // Seven digits are the longest process id.

@@ -57,7 +57,7 @@ pub struct SessionEnds {
 
 impl SessionEnds {
     /// Of a session with these fields.
-    pub(crate) fn of(fixed: &Fixed) -> Self {
+    pub fn of(fixed: &Fixed) -> Self {
         Self {
             kind_realm: fixed.kind_realm,
             protocol: Protocol::from_number(fixed.protocol).unwrap_or(Protocol::Udp),
@@ -167,6 +167,9 @@ pub enum Event {
         /// Source of the fragment; IPv4 in the low 32 bits.
         source: u128,
     },
+    /// A UDP datagram without checksum came from the remote side of a session, and was dropped since IPv6 asks for one
+    /// (LOG-32). The data plane reports it.
+    ChecksumMissing(SessionEnds),
     /// A new session was refused for another reason, such as a subscriber's rate.
     Refused {
         /// Why.

@@ -100,6 +100,8 @@ reasons! {
         FragmentLimit = "fragment_limit",
         /// UDP over IPv6 with checksum zero (XLT-34).
         UdpChecksumZero = "udp_checksum_zero",
+        /// UDP over IPv4 without checksum to an IPv6 host, where the configuration drops it (XLT-32).
+        UdpChecksumMissing = "udp_checksum_missing",
         /// Hop limit or TTL would reach zero (XLT-14, XLT-25); an error was sent if the rate limit allowed.
         HopLimitExceeded = "hop_limit_exceeded",
         /// Larger than the next hop's MTU; Packet Too Big or Fragmentation Needed was sent if the rate limit allowed.

@@ -131,6 +131,8 @@ pub struct Unsolicited {
 pub struct Checksums {
     /// ICMP errors that quote an IPv4 header with a wrong checksum are translated, else dropped (ICMP-79).
     pub ignore_quoted: bool,
+    /// Whole UDP datagrams without checksum, from IPv4 to IPv6, are dropped and reported, else they get one (XLT-32).
+    pub drop_zero_to_ipv6: bool,
 }
 
 /// A DPDK port.

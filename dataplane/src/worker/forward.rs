@@ -51,12 +51,15 @@ impl Worker {
         if packet.meta.hop_limit <= 1 && !packet.hairpinned {
             return self.refuse(packet, DropReason::HopLimitExceeded, IcmpMessage::v4_ttl());
         }
+        let family = inside_family(fixed);
+        if self.lacks_checksum(&packet, family) {
+            return self.drop_unsummed(packet, fixed);
+        }
         let adjacency = match self.session_route(&packet, session, fixed, Direction::Inbound) {
             Ok(adjacency) => adjacency,
             Err(DropReason::NeighbourUnresolved) => return self.hold(packet),
             Err(reason) => return self.unroutable(packet, reason),
         };
-        let family = inside_family(fixed);
         let size = self.size(&packet, family, adjacency);
         match size {
             Size::Fits => {}

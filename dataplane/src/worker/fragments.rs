@@ -9,6 +9,7 @@ use sluice_packet::{Delta, DropReason, Family, Fragment, Head, checksum};
 use super::Worker;
 use super::batch::{NO_TRACE, Packet};
 use super::events::Sink;
+use super::unsummed::has_no_checksum;
 use crate::parcel::Stage;
 use sluice_shm::Counter;
 
@@ -141,9 +142,8 @@ impl Worker {
 //= conformance FRAG-26, XLT-33
 fn needs_the_whole(packet: &Packet) -> bool {
     let meta = &packet.meta;
-    let checksum = usize::from(meta.l4) + 6;
-    let unsummed = || packet.mbuf.data().get(checksum..checksum + 2) == Some(&[0, 0]);
-    meta.protocol == meta.family.icmp() || (meta.family == Family::V4 && meta.protocol == UDP && unsummed())
+    meta.protocol == meta.family.icmp()
+        || (meta.family == Family::V4 && meta.protocol == UDP && has_no_checksum(packet))
 }
 
 /// Sum of the payloads of all fragments of a datagram. Each but the last has an even length, so that they add up.

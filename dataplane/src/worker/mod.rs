@@ -34,6 +34,7 @@ mod stages;
 mod stored_syn;
 mod trace;
 mod transmit;
+mod unsummed;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -226,6 +227,8 @@ pub struct Worker {
     /// For the errors of each family, by its number.
     buckets: [report::Bucket; 2],
     police: report::Bucket,
+    /// For reports of datagrams that were dropped because they have no checksum.
+    unsummed: report::Bucket,
     wanted: resolve::Wanted,
     lots: error::Lots,
     tracer: trace::Tracer,
@@ -319,6 +322,7 @@ impl Worker {
             fib_generation: parts.setup.routes.generation() as u16,
             buckets: rates(&parts.setup).map(|rate| report::Bucket::new(rate, now)),
             police: report::Bucket::new(PUNTS_PER_SECOND, now),
+            unsummed: report::Bucket::new(unsummed::REPORTS_PER_SECOND, now),
             idle: Idle::new(parts.setup.idle),
             setup: parts.setup,
             syns: stored_syn::StoredSyns::new(parts.shared.workers()),

@@ -246,6 +246,7 @@ fn churn(seed: u64, workers: u8) {
             | Event::PortsExhausted { .. }
             | Event::QuotaExceeded { .. }
             | Event::FragmentsPending { .. }
+            | Event::ChecksumMissing(_)
             | Event::Refused { .. } => {}
         }
     }

@@ -73,6 +73,7 @@ const ADDRESSES_EXHAUSTED: u16 = 23;
 const PORTS_EXHAUSTED: u16 = 24;
 const QUOTA_EXCEEDED: u16 = 25;
 const FRAGMENTS_PENDING: u16 = 26;
+const CHECKSUM_MISSING: u16 = 27;
 
 impl NoticeWire {
     fn put(&mut self, event: &Event) -> u16 {
@@ -128,6 +129,10 @@ impl NoticeWire {
                 self.family = ipv6.into();
                 self.address = split(source);
                 FRAGMENTS_PENDING
+            }
+            Event::ChecksumMissing(session) => {
+                self.put_session(&session);
+                CHECKSUM_MISSING
             }
         }
     }
@@ -236,6 +241,7 @@ impl NoticeWire {
             }
             SESSION_CREATED => Event::SessionCreated(self.session()?),
             SESSION_DELETED => Event::SessionDeleted(self.session()?),
+            CHECKSUM_MISSING => Event::ChecksumMissing(self.session()?),
             QUOTA_EXCEEDED => {
                 let unknown = MessageError::Field { field: "quota", value: self.quota.into(), most: 4 };
                 let quota = Quota::from_number(self.quota).ok_or(unknown)?;
@@ -281,7 +287,7 @@ impl Message for Notice {
                 Err(MessageError::Field { field: "up", value: wire.up.into(), most: 1 })
             }
             LINK_CHANGED => Ok(Self::LinkChanged { port: wire.number, up: wire.up == 1 }),
-            BLOCK_ALLOCATED..=FRAGMENTS_PENDING => {
+            BLOCK_ALLOCATED..=CHECKSUM_MISSING => {
                 wire.event().map(|event| Self::Nat { time_ns: wire.time_ns, event })
             }
             kind => Err(MessageError::Kind(kind)),

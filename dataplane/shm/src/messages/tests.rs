@@ -76,11 +76,12 @@ fn event() -> impl Strategy<Value = Event> {
                     remote_port,
                 }
             });
-    let of_session = (ends, 0..4).prop_map(|(session, which)| {
+    let of_session = (ends, 0..5).prop_map(|(session, which)| {
         let SessionEnds { kind_realm, protocol, inside, inside_port, external, external_port, .. } = session;
         match which {
             0 => Event::SessionCreated(session),
             1 => Event::SessionDeleted(session),
+            4 => Event::ChecksumMissing(session),
             2 => Event::BindingCreated { kind_realm, protocol, inside, inside_port, external, external_port },
             _ => Event::BindingDeleted { kind_realm, protocol, inside, inside_port, external, external_port },
         }

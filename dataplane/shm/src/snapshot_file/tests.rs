@@ -70,7 +70,7 @@ fn snapshot() -> Snapshot {
         icmp_sources: vec![(0xcb00_7140, 28)],
         dscp: Dscp { to_ipv4: Some(8), to_ipv6: None },
         unsolicited: Unsolicited { hold_syns: true, reject: false },
-        checksums: Checksums { ignore_quoted: true },
+        checksums: Checksums { ignore_quoted: true, ..Checksums::default() },
         sessions: 1 << 20,
     }
 }
