@@ -30,7 +30,7 @@ pub fn outbound(config: &Config, meta: &Meta, fixed: &Fixed, identification: u16
     } else {
         transport_delta(meta.transport, &Endpoints::of(meta), &to)
     };
-    Some(Rewrite { to, delta, identification, decrement: true })
+    Some(Rewrite { to, delta, identification, decrement: true, allow_zero: false })
 }
 
 /// What a session makes of an inbound packet.
@@ -42,7 +42,8 @@ pub fn inbound(config: &Config, fixed: &Fixed) -> Option<Rewrite> {
         source_port: fixed.remote_port,
         destination_port: fixed.inside_port,
     };
-    Some(Rewrite { to, delta: Delta::from_raw(fixed.delta).inverse(), identification: 0, decrement: true })
+    let delta = Delta::from_raw(fixed.delta).inverse();
+    Some(Rewrite { to, delta, identification: 0, decrement: true, allow_zero: false })
 }
 
 /// The remote address as the inside host sees it.

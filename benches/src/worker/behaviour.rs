@@ -41,6 +41,7 @@ pub(super) const ALL: &[Behaviour] = &[
     ("order", a_flow_leaves_in_the_order_in_which_it_came),
     ("exhausted pool", who_gets_no_port_is_told_and_never_leaves_untranslated),
     ("checksums: to IPv6", checksums::udp_without_one_gets_one_or_is_reported),
+    ("checksums: to IPv4", checksums::udp_without_one_stays_without_if_allowed),
     ("errors: off and on", errors_can_be_switched_off_for_each_family),
     ("errors: sessions", errors::they_leave_sessions_alone),
     ("errors: unknown", errors::about_no_session_they_die_silently),

@@ -410,9 +410,11 @@ fn unsolicited(c: &Config) -> Vec<Item> {
 fn checksums(c: &Config) -> Vec<Item> {
     let quoted = if c.checksums.ignore_quoted { "ignore" } else { "check" };
     let to_ipv6 = if c.checksums.drop_zero_to_ipv6 { "drop" } else { "compute" };
+    let to_ipv4 = if c.checksums.allow_zero_to_ipv4 { "allow" } else { "drop" };
     vec![settings(vec![
         ("quoted-ipv4-header", quoted.to_owned()),
         ("udp-zero-to-ipv6", to_ipv6.to_owned()),
+        ("udp-zero-to-ipv4", to_ipv4.to_owned()),
     ])]
 }
 

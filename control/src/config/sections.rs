@@ -503,14 +503,18 @@ pub(crate) fn checksums(section: Option<Cursor<'_>>) -> Checksums {
     let Some(mut fields) = section.and_then(|s| s.map("checksums")) else { return default };
     let quoted = fields.get("quoted-ipv4-header");
     let to_ipv6 = fields.get("udp-zero-to-ipv6");
+    let to_ipv4 = fields.get("udp-zero-to-ipv4");
     fields.finish();
     //= conformance ICMP-79
     let ignore_quoted = quoted.and_then(|c| c.scalar("`check` or `ignore`", value::quoted_header));
     //= conformance XLT-32
     let drop_zero_to_ipv6 = to_ipv6.and_then(|c| c.scalar("`compute` or `drop`", value::zero_to_ipv6));
+    //= conformance XLT-34
+    let allow_zero_to_ipv4 = to_ipv4.and_then(|c| c.scalar("`drop` or `allow`", value::zero_to_ipv4));
     Checksums {
         ignore_quoted: ignore_quoted.unwrap_or(default.ignore_quoted),
         drop_zero_to_ipv6: drop_zero_to_ipv6.unwrap_or(default.drop_zero_to_ipv6),
+        allow_zero_to_ipv4: allow_zero_to_ipv4.unwrap_or(default.allow_zero_to_ipv4),
     }
 }
 

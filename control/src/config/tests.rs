@@ -57,7 +57,7 @@ unsolicited: { tcp-syn: hold, other: reject }
 dscp: { to-ipv4: 8, to-ipv6: copy }
 icmp-source-pool: [203.0.113.128/28, 203.0.113.200]
 fragments: { timeout: 5s, datagrams: 1k, waiting: 512, per-source: 64, lowest-ipv6-mtu: 1500, ipv4-identification: remap }
-checksums: { quoted-ipv4-header: ignore, udp-zero-to-ipv6: drop }
+checksums: { quoted-ipv4-header: ignore, udp-zero-to-ipv6: drop, udp-zero-to-ipv4: allow }
 ";
 
 fn good(source: &str) -> Config {
@@ -84,7 +84,7 @@ fn a_small_case_is_small_and_has_careful_defaults() {
     assert_eq!(config.nat64[0].prefix.value.to_string(), "64:ff9b::/96");
     //= conformance N64-TCP-40
     assert!(!config.unsolicited.hold_syns && !config.unsolicited.reject);
-    //= conformance ICMP-79, XLT-32
+    //= conformance ICMP-79, XLT-32, XLT-34
     assert_eq!(config.checksums, Checksums::default());
     assert_eq!(config.workers, model::Workers { cores: Vec::new(), idle: IdleMode::Auto });
 }
@@ -127,7 +127,8 @@ fn every_key_is_understood() {
     assert_eq!(config.icmp_sources.len(), 2);
     assert_eq!((config.dscp.to_ipv4, config.dscp.to_ipv6), (Some(8), None));
     assert!(config.unsolicited.hold_syns && config.unsolicited.reject);
-    assert_eq!(config.checksums, Checksums { ignore_quoted: true, drop_zero_to_ipv6: true });
+    let all = Checksums { ignore_quoted: true, drop_zero_to_ipv6: true, allow_zero_to_ipv4: true };
+    assert_eq!(config.checksums, all);
 }
 
 //= conformance FRAG-02, FRAG-19
@@ -257,6 +258,7 @@ const MISTAKES: &[Mistake] = &[
     ("too many ICMP sources", "203.0.113.200", "198.51.0.0/24", (37, 19), "expected at most 256 addresses, found 272", ""),
     ("quoted headers", "ipv4-header: ignore", "ipv4-header: off", (39, 34), "expected one of `check`, `ignore`, found `off`", ""),
     ("UDP without checksum to IPv6", "to-ipv6: drop", "to-ipv6: allow", (39, 60), "expected one of `compute`, `drop`, found `allow`", ""),
+    ("UDP without checksum to IPv4", "to-ipv4: allow", "to-ipv4: compute", (39, 84), "expected one of `drop`, `allow`, found `compute`", ""),
     ("dscp", "to-ipv4: 8", "to-ipv4: 0x20", (36, 18), "`copy` or a DSCP from 0 to 63, found `0x20`", "DSCP 8"),
     ("bgp", "sessions: 2M", "bgp: { local-as: 64513 }", (34, 1), "`bgp` is not in this release", "BIRD or FRR"),
     ("list in place of a mapping", "workers: { cores: [2, 4-5], idle: pause }", "workers: [2, 4-5]", (13, 10), "a mapping with the keys of workers, found a list", ""),
@@ -459,6 +461,7 @@ fn a_difference_names_what_was_chosen() {
     };
     for (key, default, line) in [
         ("header: ignore", "header: check", "checksums:\n  ~ quoted-ipv4-header: ignore → check\n"),
+        ("ipv4: allow", "ipv4: drop", "checksums:\n  ~ udp-zero-to-ipv4: allow → drop\n"),
         ("ipv6: drop", "ipv6: compute", "checksums:\n  ~ udp-zero-to-ipv6: drop → compute\n"),
     ] {
         assert_eq!(shown(key, default), line);

@@ -275,6 +275,11 @@ pub(crate) fn zero_to_ipv6(text: &str) -> Parsed<bool> {
     word(text, &[("compute", false), ("drop", true)])
 }
 
+/// Whether UDP without checksum passes from IPv6 to IPv4.
+pub(crate) fn zero_to_ipv4(text: &str) -> Parsed<bool> {
+    word(text, &[("drop", false), ("allow", true)])
+}
+
 pub(crate) fn idle(text: &str) -> Parsed<IdleMode> {
     word(text, &IdleMode::ALL.map(|mode| (mode.name(), mode)))
 }

@@ -73,7 +73,7 @@ const ERROR: ErrorRewrite = ErrorRewrite {
 fn data(meta: &Meta) -> Rewrite {
     let to = endpoints(T, 40000, S, if meta.transport == Transport::IcmpQuery { 40000 } else { 53 });
     let delta = transport_delta(meta.transport, &Endpoints::of(meta), &to);
-    Rewrite { to, delta, identification: 7, decrement: true }
+    Rewrite { to, delta, identification: 7, decrement: true, allow_zero: true }
 }
 
 /// Every translation on its own copy of the frame. What succeeds must be readable again.

@@ -59,6 +59,8 @@ pub struct Rewrite {
     pub identification: u16,
     /// Whether the hop limit is counted down; not on the second pass of a hairpin. The caller has checked that it may be.
     pub decrement: bool,
+    /// Whether UDP may come over IPv6 without checksum, as tunnels do (RFC 6936); over IPv4 it then leaves without one too.
+    pub allow_zero: bool,
 }
 
 /// The difference that new endpoints make to a transport checksum: addresses and ports for TCP and UDP, the identifier

@@ -133,6 +133,8 @@ pub struct Checksums {
     pub ignore_quoted: bool,
     /// Whole UDP datagrams without checksum, from IPv4 to IPv6, are dropped and reported, else they get one (XLT-32).
     pub drop_zero_to_ipv6: bool,
+    /// UDP without checksum, from IPv6 to IPv4, is translated and still has none, else it is dropped (XLT-34).
+    pub allow_zero_to_ipv4: bool,
 }
 
 /// A DPDK port.

@@ -31,7 +31,11 @@ impl Worker {
             return self.too_big(packet, message);
         }
         let meta = self.remarked(&packet, Family::V4);
-        let rewrite = rewrite_outbound(&self.setup.nat, &mut self.leases, &meta, fixed);
+        //= conformance XLT-34
+        let rewrite = Rewrite {
+            allow_zero: self.setup.checksums.allow_zero_to_ipv4,
+            ..rewrite_outbound(&self.setup.nat, &mut self.leases, &meta, fixed)
+        };
         self.clamp_flow(&mut packet, fixed, adjacency);
         match packet.mbuf.with_frame(|frame| translate_any(frame, &meta, Family::V4, &rewrite)) {
             Ok(meta) => packet.meta = meta,
@@ -267,7 +271,7 @@ pub(super) fn rewrite_outbound(nat: &Config, leases: &mut Leases, meta: &Meta, f
         Family::V4 if meta.dont_fragment || !meta.is_whole() => meta.identification as u16,
         _ => leases.next(fixed.external, fixed.remote, meta.protocol),
     };
-    Rewrite { to, delta, identification, decrement: true }
+    Rewrite { to, delta, identification, decrement: true, allow_zero: false }
 }
 
 /// What an inbound packet of a session becomes. `None` if the configuration has its prefix no longer.
@@ -281,7 +285,8 @@ pub(super) fn rewrite_inbound(nat: &Config, meta: &Meta, fixed: &Fixed, decremen
     };
     // Nobody else sends from the remote address: its identifications stay unique.
     let identification = meta.identification as u16;
-    Some(Rewrite { to, delta: Delta::from_raw(fixed.delta).inverse(), identification, decrement })
+    let delta = Delta::from_raw(fixed.delta).inverse();
+    Some(Rewrite { to, delta, identification, decrement, allow_zero: false })
 }
 
 /// Translates a frame to a family.

@@ -214,7 +214,8 @@ pub fn check_flow(
         (true, Direction::Outbound) => Delta::from_raw(fixed.delta),
         (true, Direction::Inbound) => Delta::from_raw(fixed.delta).inverse(),
     };
-    let rewrite = Rewrite { to, delta, identification: dice.roll(1 << 16) as u16, decrement: dice.one_in(2) };
+    let identification = dice.roll(1 << 16) as u16;
+    let rewrite = Rewrite { to, delta, identification, decrement: dice.one_in(2), allow_zero: false };
     let target = if v6 { Family::V6 } else { Family::V4 };
     check_translation(&frame, &meta, &rewrite, target);
 }
@@ -317,7 +318,7 @@ pub fn translate(frame: &[u8], meta: &Meta, r: &Rewrite, target: Family) -> Opti
         summed = u16::from_be_bytes([payload[4], payload[5]]).into();
     }
     let none = meta.transport == Transport::Udp && payload[6..8] == [0, 0];
-    if none && from_v6 {
+    if none && from_v6 && !r.allow_zero {
         return None;
     }
     if !none || to_v6 {

@@ -74,3 +74,37 @@ pub(in super::super) fn udp_without_one_gets_one_or_is_reported(eal: &Eal) {
         assert_eq!((seen.destination, scene.drops()), (HOST.into(), vec![]));
     }
 }
+
+/// As tunnels have it. Neither path makes a checksum out of none, and with one it is a flow like any.
+//= conformance XLT-34
+pub(in super::super) fn udp_without_one_stays_without_if_allowed(eal: &Eal) {
+    for allowed in [false, true] {
+        let mut scene = Scene::with(eal, 1, |_, snapshot| snapshot.checksums.allow_zero_to_ipv4 = allowed);
+        let (external, port) = scene.open(H, 5000, S);
+        let packet = v6(H, p(S), UDP, udp((5000, 53), b"data"));
+        for _ in 0..2 {
+            if allowed {
+                let out = scene.rig.one(INSIDE, &frame(&unsummed(packet.clone())));
+                let [(OUTSIDE, out)] = &out[..] else { panic!("{out:02x?}") };
+                assert_eq!(
+                    (&out[34..38], &out[40..42]),
+                    (&[port.to_be_bytes(), [0, 53]].concat()[..], &[0, 0][..])
+                );
+                let seen = Seen::of(out);
+                assert_eq!((seen.source, &seen.payload[8..]), (external.into(), &b"data"[..]));
+            } else {
+                scene.dies(INSIDE, &unsummed(packet.clone()), DropReason::UdpChecksumZero);
+            }
+            assert_eq!(scene.pass(INSIDE, &packet).ports(), (port, 53));
+        }
+        // To another inside host by its external address: it has a checksum again behind the second half.
+        let (external2, port2) = scene.open(H2, 6000, S);
+        let hairpin = unsummed(v6(H, p(external2), UDP, udp((5000, port2), b"data")));
+        if allowed {
+            let seen = scene.back(INSIDE, &hairpin);
+            assert_eq!((seen.destination, seen.ports()), (H2, (port, 6000)));
+        } else {
+            scene.dies(INSIDE, &hairpin, DropReason::UdpChecksumZero);
+        }
+    }
+}

@@ -49,7 +49,7 @@ fn header(tagged: bool, ether_type: u16) -> Vec<u8> {
 
 fn rewrite(to: Endpoints, from: &Meta, identification: u16) -> Rewrite {
     let delta = crate::transport_delta(from.transport, &Endpoints::of(from), &to);
-    Rewrite { to, delta, identification, decrement: true }
+    Rewrite { to, delta, identification, decrement: true, allow_zero: false }
 }
 
 /// Calls a function of this module with a link header of either length.

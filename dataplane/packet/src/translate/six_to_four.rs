@@ -11,7 +11,7 @@ use crate::{DropReason, Frame, ethernet, icmp_map, icmpv4, ipv4};
 /// identification.
 ///
 /// # Errors
-/// [`DropReason::UdpChecksumZero`], or that of a packet which has no ports to translate.
+/// [`DropReason::UdpChecksumZero`] unless that is allowed, or that of a packet which has no ports to translate.
 #[inline(always)]
 pub fn six_to_four(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta, DropReason> {
     let at = Offsets::new(frame, meta, Family::V6)?;
@@ -28,7 +28,7 @@ pub fn six_to_four(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta, 
         }
         Transport::Udp => {
             //= conformance XLT-34
-            if !patch_udp(payload, &r.to, r.delta)? {
+            if !patch_udp(payload, &r.to, r.delta)? && !r.allow_zero {
                 return Err(DropReason::UdpChecksumZero);
             }
             meta.protocol

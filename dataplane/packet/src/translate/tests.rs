@@ -11,7 +11,7 @@ const OUTSIDE_ID: u16 = 0x4242;
 
 fn rewrite(meta: &Meta, to: Endpoints) -> Rewrite {
     let delta = transport_delta(meta.transport, &Endpoints::of(meta), &to);
-    Rewrite { to, delta, identification: OUTSIDE_ID, decrement: true }
+    Rewrite { to, delta, identification: OUTSIDE_ID, decrement: true, allow_zero: false }
 }
 
 /// `H`:5000 → `P:S`:53 becomes `T`:40000 → `S`:53; an echo gets identifier 40000.
@@ -178,6 +178,14 @@ fn ipv6_udp_without_checksum_is_refused() {
     let mut datagram = udp6(b"data");
     datagram[46..48].fill(0);
     assert_eq!(to_v4(&datagram), Err(DropReason::UdpChecksumZero));
+    // Unless that is allowed: never an update of zero, which would be a wrong checksum.
+    let frame = ethernet(None, &datagram);
+    let (_, meta) = read(&frame);
+    let mut buffer = Buffer::new(&frame);
+    let mut frame = buffer.frame();
+    six_to_four(&mut frame, &meta, &Rewrite { allow_zero: true, ..outbound(&meta) }).unwrap();
+    let out = &frame.bytes()[14..];
+    assert_eq!((&out[20..24], word(out, 26), &out[28..32]), (&[0x9c, 0x40, 0, 53][..], 0, &b"data"[..]));
 }
 
 //= conformance XLT-35

@@ -50,7 +50,7 @@ fn rewrite(meta: &Meta, target: Family, how: u8) -> Rewrite {
     let port = if meta.transport == Transport::IcmpQuery { 40_000 } else { 53 };
     let to = Endpoints { source, destination, source_port: 40_000, destination_port: port };
     let delta = transport_delta(meta.transport, &Endpoints::of(meta), &to);
-    Rewrite { to, delta, identification: 0x1234, decrement: how & 2 == 0 }
+    Rewrite { to, delta, identification: 0x1234, decrement: how & 2 == 0, allow_zero: how & 8 != 0 }
 }
 
 type Translate = fn(&mut Frame, &Meta, &ErrorRewrite) -> Result<Meta, DropReason>;
