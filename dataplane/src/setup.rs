@@ -93,6 +93,8 @@ pub struct Setup {
     pub to_ipv4: Remark,
     /// As for IPv4.
     pub to_ipv6: Remark,
+    /// What becomes of the DSCP of a packet in an ICMP error about it.
+    pub to_error: Remark,
     /// What becomes of packets from outside that nobody inside asked for.
     pub unsolicited: Unsolicited,
     /// What becomes of packets whose checksums are missing or wrong.
@@ -138,8 +140,9 @@ impl Setup {
             routes,
             icmp_errors_per_second: snapshot.icmp_errors_per_second,
             icmp_sources: icmp_sources(&snapshot.icmp_sources),
-            to_ipv4: snapshot.dscp.to_ipv4.map_or(Remark::COPY, Remark::to),
-            to_ipv6: snapshot.dscp.to_ipv6.map_or(Remark::COPY, Remark::to),
+            to_ipv4: remark(snapshot.dscp.to_ipv4),
+            to_ipv6: remark(snapshot.dscp.to_ipv6),
+            to_error: remark(snapshot.dscp.icmp_errors),
             unsolicited: snapshot.unsolicited,
             checksums: snapshot.checksums,
             idle: Policy::of(snapshot),
@@ -172,6 +175,10 @@ impl Setup {
     pub fn is_local_v4(&self, address: u32) -> bool {
         self.local4.binary_search(&address).is_ok()
     }
+}
+
+fn remark(dscp: Option<u8>) -> Remark {
+    dscp.map_or(Remark::COPY, Remark::to)
 }
 
 /// The addresses of some prefixes, as many as there may be.

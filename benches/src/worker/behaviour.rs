@@ -43,6 +43,7 @@ pub(super) const ALL: &[Behaviour] = &[
     ("checksums: to IPv6", checksums::udp_without_one_gets_one_or_is_reported),
     ("checksums: to IPv4", checksums::udp_without_one_stays_without_if_allowed),
     ("errors: off and on", errors_can_be_switched_off_for_each_family),
+    ("errors: class", errors::they_have_the_class_of_the_packet_or_one_of_their_own),
     ("errors: sessions", errors::they_leave_sessions_alone),
     ("errors: unknown", errors::about_no_session_they_die_silently),
     ("errors: altered quotes", errors::altered_quotes_are_believed_if_that_is_configured),

@@ -398,7 +398,11 @@ fn icmp_sources(c: &Config) -> Vec<Item> {
 
 fn dscp(c: &Config) -> Vec<Item> {
     let word = |dscp: Option<u8>| dscp.map_or_else(|| "copy".to_owned(), |dscp| dscp.to_string());
-    vec![settings(vec![("to-ipv4", word(c.dscp.to_ipv4)), ("to-ipv6", word(c.dscp.to_ipv6))])]
+    vec![settings(vec![
+        ("to-ipv4", word(c.dscp.to_ipv4)),
+        ("to-ipv6", word(c.dscp.to_ipv6)),
+        ("icmp-errors", word(c.dscp.icmp_errors)),
+    ])]
 }
 
 fn unsolicited(c: &Config) -> Vec<Item> {

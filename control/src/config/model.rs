@@ -41,7 +41,7 @@ pub struct Config {
     pub icmp_errors_per_second: IcmpErrors,
     /// Source addresses of ICMP errors from IPv6 routers (RFC 6791).
     pub icmp_sources: Vec<Located<Ipv4Net>>,
-    /// DSCP of packets that change family.
+    /// DSCP of packets that change family, and of ICMP errors.
     pub dscp: Dscp,
     /// What becomes of packets from outside that nobody inside asked for.
     pub unsolicited: Unsolicited,

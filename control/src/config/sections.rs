@@ -472,12 +472,12 @@ const PRIVATE: [Ipv4Net; 4] = [
     Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
 ];
 
-/// What RFC 7915 calls ignoring the traffic class, or TOS.
-//= conformance XLT-09, XLT-21
+/// What RFC 7915 calls ignoring the traffic class, or TOS; and the class of errors, which RFC 5508 has configurable.
+//= conformance XLT-09, XLT-21, ICMP-108
 pub(crate) fn dscp(section: Option<Cursor<'_>>) -> Dscp {
     let Some(mut fields) = section.and_then(|s| s.map("dscp")) else { return Dscp::default() };
     let mut one = |key| fields.get(key).and_then(|c| c.scalar("`copy` or a DSCP", value::dscp)).flatten();
-    let dscp = Dscp { to_ipv4: one("to-ipv4"), to_ipv6: one("to-ipv6") };
+    let dscp = Dscp { to_ipv4: one("to-ipv4"), to_ipv6: one("to-ipv6"), icmp_errors: one("icmp-errors") };
     fields.finish();
     dscp
 }

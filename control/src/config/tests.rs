@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sluice_nat::{Geometry, Kind, Session, Shared};
-use sluice_shm::snapshot::{Checksums, IcmpErrors, IdleMode, MssClamp, Via};
+use sluice_shm::snapshot::{Checksums, Dscp, IcmpErrors, IdleMode, MssClamp, Via};
 
 use super::*;
 
@@ -54,7 +54,7 @@ routes:
 icmp-errors-per-second: never
 sessions: 2M
 unsolicited: { tcp-syn: hold, other: reject }
-dscp: { to-ipv4: 8, to-ipv6: copy }
+dscp: { to-ipv4: 8, to-ipv6: copy, icmp-errors: 48 }
 icmp-source-pool: [203.0.113.128/28, 203.0.113.200]
 fragments: { timeout: 5s, datagrams: 1k, waiting: 512, per-source: 64, lowest-ipv6-mtu: 1500, ipv4-identification: remap }
 checksums: { quoted-ipv4-header: ignore, udp-zero-to-ipv6: drop, udp-zero-to-ipv4: allow }
@@ -86,6 +86,8 @@ fn a_small_case_is_small_and_has_careful_defaults() {
     assert!(!config.unsolicited.hold_syns && !config.unsolicited.reject);
     //= conformance ICMP-79, XLT-32, XLT-34
     assert_eq!(config.checksums, Checksums::default());
+    //= conformance ICMP-108
+    assert_eq!(config.dscp, Dscp::default());
     assert_eq!(config.workers, model::Workers { cores: Vec::new(), idle: IdleMode::Auto });
 }
 
@@ -125,7 +127,7 @@ fn every_key_is_understood() {
     assert_eq!((fragments.per_source, fragments.lowest_ipv6_mtu), (64, 1500));
     assert!(fragments.remap_identification);
     assert_eq!(config.icmp_sources.len(), 2);
-    assert_eq!((config.dscp.to_ipv4, config.dscp.to_ipv6), (Some(8), None));
+    assert_eq!(config.dscp, Dscp { to_ipv4: Some(8), to_ipv6: None, icmp_errors: Some(48) });
     assert!(config.unsolicited.hold_syns && config.unsolicited.reject);
     let all = Checksums { ignore_quoted: true, drop_zero_to_ipv6: true, allow_zero_to_ipv4: true };
     assert_eq!(config.checksums, all);
@@ -260,6 +262,7 @@ const MISTAKES: &[Mistake] = &[
     ("UDP without checksum to IPv6", "to-ipv6: drop", "to-ipv6: allow", (39, 60), "expected one of `compute`, `drop`, found `allow`", ""),
     ("UDP without checksum to IPv4", "to-ipv4: allow", "to-ipv4: compute", (39, 84), "expected one of `drop`, `allow`, found `compute`", ""),
     ("dscp", "to-ipv4: 8", "to-ipv4: 0x20", (36, 18), "`copy` or a DSCP from 0 to 63, found `0x20`", "DSCP 8"),
+    ("dscp of errors", "icmp-errors: 48", "icmp-errors: cs6", (36, 49), "`copy` or a DSCP from 0 to 63, found `cs6`", "upper six bits"),
     ("bgp", "sessions: 2M", "bgp: { local-as: 64513 }", (34, 1), "`bgp` is not in this release", "BIRD or FRR"),
     ("list in place of a mapping", "workers: { cores: [2, 4-5], idle: pause }", "workers: [2, 4-5]", (13, 10), "a mapping with the keys of workers, found a list", ""),
 ];
@@ -461,6 +464,7 @@ fn a_difference_names_what_was_chosen() {
     };
     for (key, default, line) in [
         ("header: ignore", "header: check", "checksums:\n  ~ quoted-ipv4-header: ignore → check\n"),
+        ("icmp-errors: 48", "icmp-errors: copy", "dscp:\n  ~ icmp-errors: 48 → copy\n"),
         ("ipv4: allow", "ipv4: drop", "checksums:\n  ~ udp-zero-to-ipv4: allow → drop\n"),
         ("ipv6: drop", "ipv6: compute", "checksums:\n  ~ udp-zero-to-ipv6: drop → compute\n"),
     ] {

@@ -30,7 +30,7 @@ pub struct Snapshot {
     /// IPv4 prefixes whose addresses stand for routers without one in ICMP errors from IPv6 to IPv4 (RFC 6791). Empty: the
     /// external address of the flow does. At most [`MAX_ICMP_SOURCES`] addresses.
     pub icmp_sources: Vec<(u32, u8)>,
-    /// What becomes of the DSCP of packets that change family.
+    /// What becomes of the DSCP of packets that change family, and which one ICMP errors have.
     pub dscp: Dscp,
     /// What becomes of packets from outside that nobody inside asked for.
     pub unsolicited: Unsolicited,
@@ -104,7 +104,8 @@ impl IcmpErrors {
 /// Most addresses of [`Snapshot::icmp_sources`].
 pub const MAX_ICMP_SOURCES: usize = 256;
 
-/// The DSCP of packets that change family, 0 to 63 (XLT-09, XLT-21). `None`: they keep their own.
+/// The DSCP of packets that change family, and of the gateway's own ICMP errors, 0 to 63 (XLT-09, XLT-21, ICMP-108). `None`:
+/// they keep their own, errors that of the packet they are about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Dscp {
@@ -112,6 +113,8 @@ pub struct Dscp {
     pub to_ipv4: Option<u8>,
     /// From IPv4 to IPv6.
     pub to_ipv6: Option<u8>,
+    /// Of ICMP errors that the gateway makes.
+    pub icmp_errors: Option<u8>,
 }
 
 /// Packets from outside to a port without binding, or refused by filtering. Without either they are dropped in silence.

@@ -2,7 +2,7 @@
 
 use sluice_dpdk::Mbuf;
 use sluice_nat::{TICKS_PER_SECOND, Tick};
-use sluice_packet::{DropReason, Family, IcmpMessage, Link, ethernet, icmp_make};
+use sluice_packet::{DropReason, Family, IcmpMessage, Link, Meta, ethernet, icmp_make};
 use sluice_shm::{Counter, Stage as TraceStage};
 
 use super::Worker;
@@ -74,7 +74,9 @@ impl Worker {
             self.sight.counters.add(Counter::IcmpErrorsSuppressed, 1);
             return;
         };
-        let (offending, meta) = (packet.mbuf.data(), packet.meta);
+        //= conformance ICMP-108
+        let meta = Meta { tos: self.setup.to_error.apply(packet.meta.tos), ..packet.meta };
+        let offending = packet.mbuf.data();
         let made = mbuf.with_frame(|frame| icmp_make::make_error(frame, offending, &meta, message, source));
         if !made {
             return;
@@ -111,7 +113,7 @@ impl Worker {
             Resolved::Unresolved => return self.count_drop(Some(interface), DropReason::NeighbourUnresolved),
             Resolved::Drop(reason) => return self.count_drop(Some(interface), reason),
         };
-        let meta = sluice_packet::Meta::blank(family, 14);
+        let meta = Meta::blank(family, 14);
         let link = ethernet::link(mbuf.data()).unwrap_or(Link {
             destination: [0; 6],
             source: [0; 6],

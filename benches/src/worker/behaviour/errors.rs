@@ -1,7 +1,7 @@
 //! ICMP errors of others, and those that the gateway makes.
 
 use sluice_dpdk::Eal;
-use sluice_packet::{DropReason, tcp};
+use sluice_packet::{DropReason, checksum, tcp};
 use sluice_shm::Counter;
 
 use super::*;
@@ -84,6 +84,27 @@ pub(in super::super) fn about_no_session_they_die_silently(eal: &Eal) {
     scene.dies(INSIDE, &v6(H, p(S), ICMPV6, icmp(1, 4, 0, &got)), DropReason::IcmpNoSession);
     let got = v4(S, HOST, UDP, udp((53, 5000), b""));
     scene.dies(INSIDE, &v4(HOST, S, ICMP, icmp(3, 3, 0, &got)), DropReason::IcmpNoSession);
+}
+
+/// In both families; ECN is the packet's own, never the error's.
+//= conformance ICMP-108
+pub(in super::super) fn they_have_the_class_of_the_packet_or_one_of_their_own(eal: &Eal) {
+    for (configured, expected) in [(None, 0xb8), (Some(48), 0xc0), (Some(0), 0)] {
+        let mut scene = Scene::with(eal, 1, |_, snapshot| snapshot.dscp.icmp_errors = configured);
+        let mut packet = v6_with(H, p(S), (UDP, 1), udp((5000, 53), b""));
+        (packet[0], packet[1]) = (0x6b, 0xb0);
+        let out = scene.rig.one(INSIDE, &frame(&packet));
+        let [(INSIDE, error)] = &out[..] else { panic!("{out:02x?}") };
+        assert_eq!((error[14] << 4 | error[15] >> 4, Seen::of(error).message()), (expected, (3, 0)));
+        let mut packet = v4_with(HOST, S, (UDP, 1, 0), udp((5000, 53), b""));
+        packet[1] = 0xbb;
+        packet[10..12].fill(0);
+        let sum = checksum::ipv4_header(&packet[..20]);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        let out = scene.rig.one(INSIDE, &frame(&packet));
+        let [(INSIDE, error)] = &out[..] else { panic!("{out:02x?}") };
+        assert_eq!((error[15], Seen::of(error).message()), (expected, (11, 0)));
+    }
 }
 
 /// Of both families' hosts: a quoted header that was altered, with the checksum that it had.
