@@ -95,7 +95,7 @@ pub struct Setup {
     pub to_ipv6: Remark,
     /// What becomes of the DSCP of a packet in an ICMP error about it.
     pub to_error: Remark,
-    /// What becomes of packets from outside that nobody inside asked for.
+    /// What becomes of packets that belong to nothing.
     pub unsolicited: Unsolicited,
     /// What becomes of packets whose checksums are missing or wrong.
     pub checksums: Checksums,

@@ -18,6 +18,7 @@ use crate::random::mix;
 mod checksums;
 mod errors;
 mod hairpins;
+mod resets;
 
 /// The ports of the gateway.
 const INSIDE: usize = 0;
@@ -38,6 +39,8 @@ pub(super) const ALL: &[Behaviour] = &[
     ("ICMP without counterpart", queries_without_counterpart_die_silently),
     ("hop limit", a_hop_limit_of_one_is_told_to_the_sender),
     ("RST", resets_are_not_judged_by_their_sequence),
+    ("resets: unknown", resets::unknown_segments_are_answered_if_that_is_configured),
+    ("resets: rate", resets::no_more_of_them_than_of_errors),
     ("order", a_flow_leaves_in_the_order_in_which_it_came),
     ("exhausted pool", who_gets_no_port_is_told_and_never_leaves_untranslated),
     ("checksums: to IPv6", checksums::udp_without_one_gets_one_or_is_reported),

@@ -408,7 +408,11 @@ fn dscp(c: &Config) -> Vec<Item> {
 fn unsolicited(c: &Config) -> Vec<Item> {
     let u = &c.unsolicited;
     let word = |yes: bool, word: &str| if yes { word.to_owned() } else { "drop".to_owned() };
-    vec![settings(vec![("tcp-syn", word(u.hold_syns, "hold")), ("other", word(u.reject, "reject"))])]
+    vec![settings(vec![
+        ("tcp-syn", word(u.hold_syns, "hold")),
+        ("other", word(u.reject, "reject")),
+        ("tcp-from-inside", word(u.reset_inside, "reset")),
+    ])]
 }
 
 fn checksums(c: &Config) -> Vec<Item> {

@@ -43,7 +43,7 @@ pub struct Config {
     pub icmp_sources: Vec<Located<Ipv4Net>>,
     /// DSCP of packets that change family, and of ICMP errors.
     pub dscp: Dscp,
-    /// What becomes of packets from outside that nobody inside asked for.
+    /// What becomes of packets that belong to nothing.
     pub unsolicited: Unsolicited,
     /// What becomes of packets whose checksums are missing or wrong.
     pub checksums: Checksums,

@@ -487,14 +487,18 @@ pub(crate) fn unsolicited(section: Option<Cursor<'_>>) -> Unsolicited {
     let Some(mut fields) = section.and_then(|s| s.map("unsolicited")) else { return default };
     let syn = fields.get("tcp-syn");
     let other = fields.get("other");
+    let inside = fields.get("tcp-from-inside");
     fields.finish();
     //= conformance N64-TCP-40, N44-08
     let hold_syns = syn.and_then(|c| c.scalar("`drop` or `hold`", value::unsolicited_syn));
     //= conformance N64-UDP-12
     let reject = other.and_then(|c| c.scalar("`drop` or `reject`", value::unsolicited_other));
+    //= conformance N64-TCP-44
+    let reset_inside = inside.and_then(|c| c.scalar("`drop` or `reset`", value::unsolicited_inside));
     Unsolicited {
         hold_syns: hold_syns.unwrap_or(default.hold_syns),
         reject: reject.unwrap_or(default.reject),
+        reset_inside: reset_inside.unwrap_or(default.reset_inside),
     }
 }
 

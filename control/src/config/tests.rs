@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sluice_nat::{Geometry, Kind, Session, Shared};
-use sluice_shm::snapshot::{Checksums, Dscp, IcmpErrors, IdleMode, MssClamp, Via};
+use sluice_shm::snapshot::{Checksums, Dscp, IcmpErrors, IdleMode, MssClamp, Unsolicited, Via};
 
 use super::*;
 
@@ -53,7 +53,7 @@ routes:
   - { to: 192.168.0.0/16, blackhole: true }
 icmp-errors-per-second: never
 sessions: 2M
-unsolicited: { tcp-syn: hold, other: reject }
+unsolicited: { tcp-syn: hold, other: reject, tcp-from-inside: reset }
 dscp: { to-ipv4: 8, to-ipv6: copy, icmp-errors: 48 }
 icmp-source-pool: [203.0.113.128/28, 203.0.113.200]
 fragments: { timeout: 5s, datagrams: 1k, waiting: 512, per-source: 64, lowest-ipv6-mtu: 1500, ipv4-identification: remap }
@@ -82,8 +82,9 @@ fn a_small_case_is_small_and_has_careful_defaults() {
     assert_eq!((config.interfaces[0].mtu, config.interfaces[0].mss_clamp), (1500, MssClamp::Auto));
     //= conformance ADDR-17
     assert_eq!(config.nat64[0].prefix.value.to_string(), "64:ff9b::/96");
-    //= conformance N64-TCP-40
-    assert!(!config.unsolicited.hold_syns && !config.unsolicited.reject);
+    //= conformance N64-TCP-40, N64-TCP-44
+    assert_eq!(config.unsolicited, Unsolicited::default());
+    assert!(!config.unsolicited.hold_syns && !config.unsolicited.reject && !config.unsolicited.reset_inside);
     //= conformance ICMP-79, XLT-32, XLT-34
     assert_eq!(config.checksums, Checksums::default());
     //= conformance ICMP-108
@@ -128,7 +129,7 @@ fn every_key_is_understood() {
     assert!(fragments.remap_identification);
     assert_eq!(config.icmp_sources.len(), 2);
     assert_eq!(config.dscp, Dscp { to_ipv4: Some(8), to_ipv6: None, icmp_errors: Some(48) });
-    assert!(config.unsolicited.hold_syns && config.unsolicited.reject);
+    assert!(config.unsolicited.hold_syns && config.unsolicited.reject && config.unsolicited.reset_inside);
     let all = Checksums { ignore_quoted: true, drop_zero_to_ipv6: true, allow_zero_to_ipv4: true };
     assert_eq!(config.checksums, all);
 }
@@ -252,6 +253,7 @@ const MISTAKES: &[Mistake] = &[
     ("icmp errors", "never", "seldom", (33, 25), "or `never`", ""),
     ("unsolicited SYNs", "tcp-syn: hold", "tcp-syn: holt", (35, 25), "expected one of `drop`, `hold`, found `holt`", "did you mean `hold`?"),
     ("unsolicited others", "other: reject", "other: hold", (35, 38), "expected one of `drop`, `reject`, found `hold`", ""),
+    ("unknown segments from inside", "inside: reset", "inside: reject", (35, 63), "expected one of `drop`, `reset`, found `reject`", ""),
     ("ICMP-94, RFC 1918", "203.0.113.200", "10.0.0.1", (37, 38), "the same host for everybody, found `10.0.0.1`", "RFC 6791"),
     ("ICMP-94, RFC 1918 too", "203.0.113.200", "172.31.0.0/16", (37, 38), "the same host for everybody", "172.16.0.0/12"),
     ("ICMP-94, RFC 1918 as well", "203.0.113.200", "192.168.1.1", (37, 38), "the same host for everybody", "192.168.0.0/16"),
@@ -464,6 +466,7 @@ fn a_difference_names_what_was_chosen() {
     };
     for (key, default, line) in [
         ("header: ignore", "header: check", "checksums:\n  ~ quoted-ipv4-header: ignore → check\n"),
+        ("inside: reset", "inside: drop", "unsolicited:\n  ~ tcp-from-inside: reset → drop\n"),
         ("icmp-errors: 48", "icmp-errors: copy", "dscp:\n  ~ icmp-errors: 48 → copy\n"),
         ("ipv4: allow", "ipv4: drop", "checksums:\n  ~ udp-zero-to-ipv4: allow → drop\n"),
         ("ipv6: drop", "ipv6: compute", "checksums:\n  ~ udp-zero-to-ipv6: drop → compute\n"),

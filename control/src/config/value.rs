@@ -280,6 +280,11 @@ pub(crate) fn zero_to_ipv4(text: &str) -> Parsed<bool> {
     word(text, &[("drop", false), ("allow", true)])
 }
 
+/// Whether TCP segments from inside without connection are answered.
+pub(crate) fn unsolicited_inside(text: &str) -> Parsed<bool> {
+    word(text, &[("drop", false), ("reset", true)])
+}
+
 pub(crate) fn idle(text: &str) -> Parsed<IdleMode> {
     word(text, &IdleMode::ALL.map(|mode| (mode.name(), mode)))
 }

@@ -107,7 +107,7 @@ counters! {
     SubscriberCapacity = "subscriber_capacity" gauge,
     /// Port blocks in use, resting ones included.
     PortBlocks = "port_blocks" gauge,
-    /// ICMP errors that the rate limit kept back (ICMP-103).
+    /// ICMP errors, and resets to inside hosts, that the rate limit kept back (ICMP-103).
     IcmpErrorsSuppressed = "icmp_errors_suppressed" counter,
     /// Notices that found no room in the ring to control.
     EventsLost = "events_lost" counter,

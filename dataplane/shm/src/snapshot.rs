@@ -32,7 +32,7 @@ pub struct Snapshot {
     pub icmp_sources: Vec<(u32, u8)>,
     /// What becomes of the DSCP of packets that change family, and which one ICMP errors have.
     pub dscp: Dscp,
-    /// What becomes of packets from outside that nobody inside asked for.
+    /// What becomes of packets that belong to nothing.
     pub unsolicited: Unsolicited,
     /// What becomes of packets whose checksums are missing or wrong.
     pub checksums: Checksums,
@@ -117,7 +117,8 @@ pub struct Dscp {
     pub icmp_errors: Option<u8>,
 }
 
-/// Packets from outside to a port without binding, or refused by filtering. Without either they are dropped in silence.
+/// Packets from outside to a port without binding, or refused by filtering, and TCP segments from inside without connection.
+/// Without any of these they are dropped in silence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Unsolicited {
@@ -126,6 +127,8 @@ pub struct Unsolicited {
     /// UDP and ICMP queries are answered: 4:3/3 and 4:3/1 without binding (N64-UDP-09, N64-ICMP-06), 4:3/13 if refused by
     /// filtering (N64-UDP-12).
     pub reject: bool,
+    /// TCP segments from inside, other than SYN, are answered with RST (N64-TCP-44).
+    pub reset_inside: bool,
 }
 
 /// Packets whose checksums are missing or wrong, where the standards leave a choice. Without any, their defaults.

@@ -79,7 +79,12 @@ impl Worker {
             //= conformance N44-27
             Err(reason) => match refusal(reason, packet.meta.family) {
                 Some(message) => self.refuse(packet, reason, message),
-                None => self.drop_packet(packet, reason),
+                None => {
+                    if reason == DropReason::TcpNoSession && self.setup.unsolicited.reset_inside {
+                        self.reset(&packet);
+                    }
+                    self.drop_packet(packet, reason);
+                }
             },
         }
     }

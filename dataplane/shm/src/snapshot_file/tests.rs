@@ -69,7 +69,7 @@ fn snapshot() -> Snapshot {
         icmp_errors_per_second: IcmpErrors { ipv4: 1000, ipv6: 0 },
         icmp_sources: vec![(0xcb00_7140, 28)],
         dscp: Dscp { to_ipv4: Some(8), to_ipv6: None, icmp_errors: Some(48) },
-        unsolicited: Unsolicited { hold_syns: true, reject: false },
+        unsolicited: Unsolicited { hold_syns: true, reject: false, reset_inside: true },
         checksums: Checksums { ignore_quoted: true, ..Checksums::default() },
         sessions: 1 << 20,
     }
