@@ -389,6 +389,7 @@ fn timers(c: &Config) -> Vec<Item> {
         ("icmp", t.icmp.to_string()),
         ("udp-inbound-refresh", t.udp_inbound_refresh.to_string()),
         ("udp-short", udp_short(t)),
+        ("tcp-idle-probe", t.tcp_idle_probe.to_string()),
     ])]
 }
 

@@ -333,6 +333,7 @@ pub(crate) fn timers(section: Option<Cursor<'_>>) -> Timers {
     };
     let refresh = fields.get("udp-inbound-refresh");
     let short = fields.get("udp-short");
+    let probe = fields.get("tcp-idle-probe");
     fields.finish();
     let (udp_short, udp_short_ports) =
         short.and_then(|c| udp_short(&c, timers.udp)).unwrap_or((default.udp_short, default.udp_short_ports));
@@ -340,6 +341,10 @@ pub(crate) fn timers(section: Option<Cursor<'_>>) -> Timers {
         udp_inbound_refresh: refresh
             .and_then(|c| c.scalar("true or false", value::boolean))
             .unwrap_or(default.udp_inbound_refresh),
+        //= conformance N64-TCP-22
+        tcp_idle_probe: probe
+            .and_then(|c| c.scalar("true or false", value::boolean))
+            .unwrap_or(default.tcp_idle_probe),
         udp_short,
         udp_short_ports,
         ..timers

@@ -45,7 +45,7 @@ static-bindings:
   - { protocol: udp, inside: \"10.0.0.7:53\", external: \"192.0.2.9:53\" }
   - { protocol: icmp, inside: \"[2001:db8:9::1]:0\", external: \"198.51.100.1:7\", prefix: 64:ff9b::/96 }
 subscribers: { ipv6-prefix-length: 56, max-sessions: 10k, max-port-blocks: 4, new-sessions-per-second: 0, max-mappings: { udp: 2k, icmp: 50 }, max-subscribers: 1k }
-timers: { udp: 5m, tcp-established: 2h4m, tcp-opening: 30, icmp: 60s, udp-short: { ports: [53, 123], time: 30 } }
+timers: { udp: 5m, tcp-established: 2h4m, tcp-opening: 30, icmp: 60s, udp-short: { ports: [53, 123], time: 30 }, tcp-idle-probe: off }
 routes:
   - { to: 0.0.0.0/0, via: 192.0.2.1 }
   - { to: '::/0', via: fe80::1, interface: outside }
@@ -89,6 +89,8 @@ fn a_small_case_is_small_and_has_careful_defaults() {
     assert_eq!(config.checksums, Checksums::default());
     //= conformance ICMP-108
     assert_eq!(config.dscp, Dscp::default());
+    //= conformance N64-TCP-22
+    assert!(config.timers.tcp_idle_probe);
     assert_eq!(config.workers, model::Workers { cores: Vec::new(), idle: IdleMode::Auto });
 }
 
@@ -118,7 +120,7 @@ fn every_key_is_understood() {
         (config.timers.udp, config.timers.tcp_established, config.timers.tcp_opening),
         (300, 10_800, 30)
     );
-    assert_eq!(config.timers.udp_short, 30);
+    assert_eq!((config.timers.udp_short, config.timers.tcp_idle_probe), (30, false));
     assert_eq!(config.timers.udp_short_ports.iter().collect::<Vec<_>>(), [53, 123]);
     assert_eq!(config.static_bindings.iter().map(|b| b.rule).collect::<Vec<_>>(), [0, 0, 1]);
     assert_eq!((config.icmp_errors_per_second, config.sessions), (IcmpErrors::both(0), 2_000_000));
@@ -239,6 +241,7 @@ const MISTAKES: &[Mistake] = &[
     ("N64-UDP-16, time", "time: 30 ", "time: 10m ", (27, 106), "at most 300 seconds", ""),
     ("N64-UDP-16, no time", ", time: 30 ", " ", (27, 80), "`time` is missing", ""),
     ("duration", "udp: 5m", "udp: soon", (27, 16), "a duration such as", ""),
+    ("idle probe", "probe: off", "probe: never", (27, 128), "expected true or false, found `never`", ""),
     ("subscriber prefix", "length: 56", "length: 32", (26, 36), "a number from 48 to 128", ""),
     ("LIM-02", "udp: 2k", "udp: 0", (26, 128), "a count from 1", ""),
     ("LIM-02, key", "icmp: 50", "imcp: 50", (26, 132), "unknown key `imcp`, did you mean `icmp`?", ""),
@@ -466,6 +469,7 @@ fn a_difference_names_what_was_chosen() {
     };
     for (key, default, line) in [
         ("header: ignore", "header: check", "checksums:\n  ~ quoted-ipv4-header: ignore → check\n"),
+        ("probe: off", "probe: on", "timers:\n  ~ tcp-idle-probe: false → true\n"),
         ("inside: reset", "inside: drop", "unsolicited:\n  ~ tcp-from-inside: reset → drop\n"),
         ("icmp-errors: 48", "icmp-errors: copy", "dscp:\n  ~ icmp-errors: 48 → copy\n"),
         ("ipv4: allow", "ipv4: drop", "checksums:\n  ~ udp-zero-to-ipv4: allow → drop\n"),

@@ -189,7 +189,7 @@ pub trait Events {
     /// A limit was reached and not reported, because that kind of report has had its share of this second.
     fn suppressed(&mut self) {}
 
-    /// An established TCP session was idle for its whole time: the dataplane sends an empty segment to the inside host
+    /// An established TCP session was idle for its whole time, and probes are configured: the dataplane sends an empty segment to the inside host
     /// (N64-TCP-21, N64-TCP-22).
     fn probe(&mut self, session: &Fixed);
 }

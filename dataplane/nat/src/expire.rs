@@ -85,7 +85,9 @@ impl Tables {
             return None;
         }
         //= conformance N64-TCP-21, N64-TCP-22, N64-TCP-33
-        events.probe(&record.fixed());
+        if config.timers.tcp_idle_probe {
+            events.probe(&record.fixed());
+        }
         let state = TcpState::Transitory;
         let timer_class = state.timer() as u8;
         record.set_hot(Hot { last_seen: now, tcp_state: state as u8, timer_class, ..hot });

@@ -235,6 +235,9 @@ pub struct Timers {
     pub icmp: u32,
     /// Inbound packets refresh UDP sessions (N64-UDP-07).
     pub udp_inbound_refresh: bool,
+    /// The inside host of an established connection that was idle for its whole time is probed (N64-TCP-22). Without, only a
+    /// segment of its own accord brings the connection back from the transitory timer.
+    pub tcp_idle_probe: bool,
 }
 
 /// Well-known ports, a bit each.
@@ -300,6 +303,7 @@ impl Default for Timers {
             tcp_transitory: 240,
             icmp: 60,
             udp_inbound_refresh: true,
+            tcp_idle_probe: true,
         }
     }
 }

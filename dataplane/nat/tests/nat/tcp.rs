@@ -172,6 +172,28 @@ fn an_idle_connection_is_probed_and_lives_two_hours_and_four_minutes() {
     line.expect(TcpState::Established);
 }
 
+/// Its time is the same, and so is what brings it back.
+#[test]
+fn without_probes_an_idle_connection_ends_in_silence() {
+    //= conformance N64-TCP-22
+    let mut silent = spec();
+    silent.timers.tcp_idle_probe = false;
+    for (back, lives) in [(None, false), (Some(Outbound), true), (Some(Inbound), true)] {
+        let mut line = Line::established();
+        line.bench.apply(&silent);
+        line.bench.pass(7300.0);
+        assert_eq!(line.bench.probed(), []);
+        line.expect(TcpState::Transitory);
+        if let Some(direction) = back {
+            line.send(direction, ACK);
+            line.expect(TcpState::Established);
+        }
+        line.bench.pass(200.0);
+        assert_eq!(line.bench.engine.stats().sessions, u32::from(lives));
+        assert_eq!(line.bench.probed(), []);
+    }
+}
+
 #[test]
 fn closing_with_fins() {
     //= conformance N64-TCP-17, N64-TCP-18, N64-TCP-23, N64-TCP-24, N64-TCP-25, N64-TCP-26, N64-TCP-27, N64-TCP-28
