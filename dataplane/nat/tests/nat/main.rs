@@ -8,6 +8,7 @@ mod found;
 mod limits;
 mod mapping;
 mod ports;
+mod removal;
 mod tcp;
 mod timers;
 mod workers;
