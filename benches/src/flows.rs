@@ -122,7 +122,10 @@ impl Flows {
                 port_max: 65_535,
                 block_size: BINDINGS as u16,
                 hold_down: self.rest,
+                max_resting: PoolSpec::ALL,
                 parity: false,
+                reserved: vec![],
+                pairing: sluice_nat::Pairing::Strict,
                 deterministic: None,
             }],
             rules: vec![RuleSpec {

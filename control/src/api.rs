@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use sluice_nat::Protocol;
 
 use crate::config::{ConfigError, Diff, Problem};
 
@@ -59,6 +60,19 @@ pub enum Request {
     },
     /// Record the way of packets.
     Trace(TraceRequest),
+    /// Delete the mappings of an inside address, with all their sessions.
+    DeleteSessions(DeleteRequest),
+}
+
+/// Which mappings to delete.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct DeleteRequest {
+    /// Inside address.
+    pub inside: IpAddr,
+    /// Only of this inside port or identifier.
+    pub port: Option<u16>,
+    /// Only of this protocol.
+    pub protocol: Option<Protocol>,
 }
 
 /// Which packets to trace. Everything that is given must match.
@@ -92,6 +106,11 @@ pub enum Response {
     Plan(Plan),
     /// To [`Request::Apply`].
     Applied(ApplyDone),
+    /// To [`Request::DeleteSessions`].
+    Deleted {
+        /// How many sessions there were.
+        sessions: u64,
+    },
     /// A packet of a trace.
     TracePacket(Box<TracedPacket>),
     /// The end of a trace.

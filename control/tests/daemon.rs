@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use sluice_nat::Protocol;
 use sluice_shm::{
-    Command as Order, DataplaneRegion, DataplaneState, PortInfo, Reply, RunDir, Stage, TraceEnd, TraceRecord,
-    now_ns, read_snapshot,
+    Address, Command as Order, DataplaneRegion, DataplaneState, PortInfo, Reply, RunDir, Stage, TraceEnd,
+    TraceRecord, now_ns, read_snapshot,
 };
 
 const FILE: &str = "\
@@ -187,6 +188,14 @@ impl Dataplane {
                             }
                             Reply::Done { sequence }
                         }
+                        Order::RemoveMappings { port: Some(1), .. } => {
+                            Reply::Refused { sequence, message: "another removal is under way".to_owned() }
+                        }
+                        // A host that is known has seven sessions.
+                        Order::RemoveMappings { inside, .. } => Reply::Removed {
+                            sequence,
+                            sessions: if inside.value == 0x0a00_0005 { 7 } else { 0 },
+                        },
                         _ => Reply::Done { sequence },
                     };
                     assert!(replies.push(&reply));
@@ -367,6 +376,41 @@ fn a_trace_shows_packets_with_their_stages() {
         both(&output)
     );
     dataplane.stop();
+}
+
+#[test]
+fn mappings_are_deleted_by_the_dataplane_and_counted() {
+    //= conformance MAP-15
+    let mut gateway = Gateway::new();
+    let file = gateway.file("a.yaml", FILE);
+    let delete = ["sessions", "delete", "--inside"];
+    let failed = |gateway: &Gateway, arguments: &[&str]| {
+        let output = gateway.sluice(&[&delete, arguments].concat());
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", both(&output));
+        both(&output)
+    };
+    gateway.start(&["--config", &file]);
+    assert!(failed(&gateway, &["10.0.0.5"]).contains("no dataplane is running"));
+    let dataplane = Dataplane::start(&gateway.run(), |_| None);
+    gateway
+        .wait("the dataplane", |gateway| gateway.json(&["status", "--json"])["control"]["pending"] == false);
+    assert_eq!(
+        gateway.out(&[&delete[..], &["10.0.0.5:4000", "--protocol", "udp"]].concat()),
+        "7 sessions deleted\n"
+    );
+    assert_eq!(gateway.json(&[&delete[..], &["10.0.0.5", "--json"]].concat())["deleted"], 7);
+    let nothing = failed(&gateway, &["[2001:db8::7]:4000", "--protocol", "tcp"]);
+    assert!(nothing.contains("there is no session of 2001:db8::7, port 4000, tcp"), "{nothing}");
+    assert!(nothing.contains("sluice sessions --inside 2001:db8::7"), "{nothing}");
+    assert!(failed(&gateway, &["10.0.0.5:1"]).contains("another removal is under way"));
+    assert_eq!(gateway.sluice(&["sessions", "delete"]).status.code(), Some(2), "an address has to be named");
+    let asked: Vec<Order> =
+        dataplane.stop().into_iter().filter(|order| matches!(order, Order::RemoveMappings { .. })).collect();
+    let inside = Address::v4(0x0a00_0005);
+    let (port, protocol) = (Some(4000), Some(Protocol::Udp));
+    assert_eq!(asked[0], Order::RemoveMappings { inside, port, protocol });
+    assert_eq!(asked[1], Order::RemoveMappings { inside, port: None, protocol: None });
+    assert!(gateway.log().contains("mappings deleted"), "{}", gateway.log());
 }
 
 #[test]

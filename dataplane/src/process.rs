@@ -5,6 +5,7 @@
 
 mod aftermath;
 mod apply;
+mod removal;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -85,6 +86,9 @@ pub struct Process {
     /// Every neighbour that control told of, by interface name: configurations come and go.
     neighbours: HashMap<(String, Address), ([u8; 6], State)>,
     settling: Option<Settling>,
+    /// Removals so far, and the one under way.
+    removals: u32,
+    removing: Option<removal::Removing>,
     reclaim: Option<Vec<u32>>,
     links: Vec<bool>,
 }
@@ -115,6 +119,8 @@ impl Process {
             nat_generation: 0,
             neighbours: HashMap::new(),
             settling: None,
+            removals: 0,
+            removing: None,
             reclaim: None,
             links: Vec::new(),
         })
@@ -155,6 +161,7 @@ impl Process {
                 }
             }
             self.settle();
+            self.finish_removal();
             self.reclaim();
             if let Some(active) = &mut self.active {
                 active.topology.collect();
@@ -201,6 +208,10 @@ impl Process {
             }
             Command::FlushSessions => {
                 self.order(|| Order::Flush);
+            }
+            Command::RemoveMappings { inside, port, protocol } => {
+                self.remove_mappings(sequence, inside, port, protocol);
+                return true;
             }
             Command::Shutdown => go_on = false,
         }

@@ -4,7 +4,7 @@
 //! interfaces or the workers' cores comes here; engines survive it if the number of workers stays.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::ports::{Attached, AttachedPort, NAMES, SPARE_MBUFS};
 use crate::punt::{PuntThread, Twin};
 use crate::setup::Setup;
 use crate::tap::TapQueue;
-use crate::worker::{self, Links, Order, Outbox, Parts, Receive, Sight, Transmit, Worker};
+use crate::worker::{self, Links, Order, Outbox, Parts, Receive, Sight, Transmit, Worker, removal};
 
 /// Configurations that may be on their way to a worker.
 const ORDER_SLOTS: usize = 64;
@@ -84,6 +84,7 @@ struct WorkerHandle {
     orders: Producer<Order>,
     retired: Consumer<Arc<Setup>>,
     iterations: Arc<AtomicU32>,
+    removed: Arc<AtomicU64>,
 }
 
 /// A start that failed, with everything that went into it.
@@ -189,6 +190,7 @@ impl Topology {
             punts.push(punt_out);
             injections.push(inject_in);
             let iterations = Arc::new(AtomicU32::new(0));
+            let removed = Arc::new(AtomicU64::new(0));
             let worker = Worker::new(Parts {
                 id: WorkerId(number as u8),
                 setup: Arc::clone(&start.setup),
@@ -208,6 +210,7 @@ impl Topology {
                 mempool: mempool.clone(),
                 clock: start.clock,
                 leases: Leases::new(Arc::clone(start.identifications)),
+                removed: Arc::clone(&removed),
                 iterations: Arc::clone(&iterations),
             });
             let core = start.snapshot.cores.get(number).copied();
@@ -215,7 +218,7 @@ impl Topology {
                 pin(core);
                 worker.run(registered)
             });
-            handles.push(WorkerHandle { thread, orders, retired, iterations });
+            handles.push(WorkerHandle { thread, orders, retired, iterations, removed });
         }
         let punt_stop = Arc::new(AtomicBool::new(false));
         let punt_thread = PuntThread {
@@ -263,6 +266,15 @@ impl Topology {
     /// Loop counts of the workers, in order: a worker whose count moved on twice holds nothing from before.
     pub fn iterations(&self) -> Vec<u32> {
         self.workers.iter().map(|worker| worker.iterations.load(Ordering::Acquire)).collect()
+    }
+
+    /// Sessions that a removal has deleted, once every worker is through with it.
+    pub fn removed(&self, number: u32) -> Option<u64> {
+        let of = |worker: &WorkerHandle| {
+            let (last, sessions) = removal::unpack(worker.removed.load(Ordering::Acquire));
+            (last == number).then_some(u64::from(sessions))
+        };
+        self.workers.iter().map(of).sum()
     }
 
     /// Whether a port is dead and could be had anew: its kernel interface has gone, and one of the same name has come.

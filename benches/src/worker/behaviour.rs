@@ -90,7 +90,10 @@ fn spec() -> Spec {
         port_max: 65_535,
         block_size: 256,
         hold_down: 120,
+        max_resting: PoolSpec::ALL,
         parity: true,
+        reserved: vec![],
+        pairing: sluice_nat::Pairing::Strict,
         deterministic: None,
     };
     let limits = Limits { new_sessions_per_second: 0, ..Limits::default() };

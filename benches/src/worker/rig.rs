@@ -5,7 +5,7 @@
 //! beside a network card: nothing of them is replaced.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use sluice_dataplane::clock::Clock;
@@ -158,6 +158,7 @@ impl Rig {
                 mempool: pool.clone(),
                 clock,
                 leases: Leases::new(Arc::clone(&identifications)),
+                removed: Arc::new(AtomicU64::new(0)),
                 iterations: Arc::new(AtomicU32::new(0)),
             }));
         }

@@ -10,6 +10,7 @@ mod config;
 mod counters;
 mod cycles;
 mod decode;
+mod delete;
 mod deterministic;
 mod line;
 mod logging;
@@ -82,7 +83,7 @@ enum Command {
     Counters(counters::Counters),
     /// Show how busy the workers are and what a packet costs them, stage by stage
     Cycles(cycles::Cycles),
-    /// List sessions
+    /// List sessions, or delete some
     Sessions(sessions::Sessions),
     /// Tell the ports of an inside host, or the host of a port, where pools are deterministic
     Deterministic(deterministic::ShowDeterministic),
@@ -171,7 +172,9 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent_and_every_command_has_an_example() {
         Cli::command().debug_assert();
-        for command in Cli::command().get_subcommands() {
+        let of = |command: &clap::Command| command.get_subcommands().cloned().collect::<Vec<_>>();
+        let commands = of(&Cli::command());
+        for command in commands.iter().flat_map(of).chain(commands.clone()) {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Example"), "{} has no example", command.get_name());
         }

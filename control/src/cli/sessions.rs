@@ -1,27 +1,31 @@
 //! `sluice sessions`: the session table, straight from the shared memory.
 //!
 //! The workers are not asked and do not notice, except for the memory bandwidth: so the records are read in chunks with a pause
-//! after every few, and extents that were never used are passed over.
+//! after every few, and extents that were never used are passed over. To delete some is another matter: `delete.rs`.
 
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::thread;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use sluice_nat::{Kind, Protocol, SessionView, TcpState, TimerClass, Timers};
 use sluice_shm::{StateReader, now_ns, read_snapshot};
 
+use super::delete::DeleteSessions;
 use super::line::Line;
 use super::output::{Output, grouped, write_span};
 use super::{CliError, Global};
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  sluice sessions --inside 2001:db8:500::/56 --limit 20\n  sluice sessions --outside 198.51.100.1 --protocol tcp\n  sluice sessions --remote 192.0.2.0/24 --count\n  sluice sessions --json | jq -c 'select(.idle > 60)'      (one object a line)"
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  sluice sessions --inside 2001:db8:500::/56 --limit 20\n  sluice sessions --outside 198.51.100.1 --protocol tcp\n  sluice sessions --remote 192.0.2.0/24 --count\n  sluice sessions --json | jq -c 'select(.idle > 60)'      (one object a line)\n  sluice sessions delete --inside 10.0.0.5:4000 --protocol udp"
 )]
 pub(crate) struct Sessions {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// Only sessions of this inside address or prefix
     #[arg(long, value_name = "ADDRESS", value_parser = net)]
     inside: Option<IpNet>,
@@ -42,6 +46,12 @@ pub(crate) struct Sessions {
     count: bool,
 }
 
+#[derive(Subcommand)]
+enum Action {
+    /// Delete the mappings of an inside address, with all their sessions
+    Delete(DeleteSessions),
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProtocolName {
     Tcp,
@@ -51,10 +61,14 @@ pub(crate) enum ProtocolName {
 
 impl ProtocolName {
     pub(crate) fn number(self) -> u8 {
+        self.protocol() as u8
+    }
+
+    pub(crate) fn protocol(self) -> Protocol {
         match self {
-            Self::Tcp => Protocol::Tcp as u8,
-            Self::Udp => Protocol::Udp as u8,
-            Self::Icmp => Protocol::Icmp as u8,
+            Self::Tcp => Protocol::Tcp,
+            Self::Udp => Protocol::Udp,
+            Self::Icmp => Protocol::Icmp,
         }
     }
 }
@@ -75,6 +89,9 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 impl Sessions {
     pub(crate) fn run(self, global: &Global, out: &mut Output) -> Result<(), CliError> {
+        if let Some(Action::Delete(delete)) = self.action {
+            return delete.run(global, out);
+        }
         let run = global.run();
         let reader = StateReader::open(&run)?;
         if !reader.is_of_this_boot() {

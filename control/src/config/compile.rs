@@ -78,7 +78,10 @@ pub(crate) fn pool_spec(pool: &super::model::Pool) -> PoolSpec {
         port_max: pool.ports.1,
         block_size: pool.block_size,
         hold_down: pool.hold_down,
+        max_resting: pool.hold_down_ports,
         parity: pool.parity,
+        reserved: pool.reserved_ports.iter().map(|range| (range.first, range.last)).collect(),
+        pairing: pool.pairing,
         deterministic: pool.deterministic.as_ref().map(|variables| variables.value),
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 use similar::{Algorithm, ChangeTag, TextDiff, capture_diff_slices};
-use sluice_nat::{Filtering, Limits, Protocol, Timers};
+use sluice_nat::{Filtering, Limits, Pairing, PoolSpec, Protocol, Timers};
 use sluice_shm::snapshot::MssClamp;
 
 use super::compile::compile;
@@ -257,10 +257,17 @@ fn pool(p: &Pool) -> Item {
             ("ports", format!("{}-{}", p.ports.0, p.ports.1)),
             ("block-size", p.block_size.to_string()),
             ("hold-down", p.hold_down.to_string()),
+            ("hold-down-ports", resting(p.hold_down_ports)),
             ("parity", p.parity.to_string()),
+            ("reserved-ports", list(&p.reserved_ports)),
+            ("pairing", if p.pairing == Pairing::Soft { "soft" } else { "strict" }.to_owned()),
             ("deterministic", deterministic(p)),
         ],
     }
+}
+
+fn resting(ports: u16) -> String {
+    if ports == PoolSpec::ALL { "all".to_owned() } else { ports.to_string() }
 }
 
 /// All variables, but not the key: a difference is shown to whoever reads along.

@@ -2,11 +2,12 @@
 //!
 //! Places are kept where a later check has to point at the file; they take no part in comparisons.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
-use sluice_nat::{DeterministicSpec, Filtering, FragmentSpec, Limits, Protocol, Timers};
+use sluice_nat::{DeterministicSpec, Filtering, FragmentSpec, Limits, Pairing, Protocol, Timers};
 use sluice_shm::snapshot::{Checksums, Dscp, IcmpErrors, IdleMode, MssClamp, Unsolicited};
 
 use super::device::Device;
@@ -99,10 +100,38 @@ pub struct Pool {
     pub block_size: u16,
     /// Seconds that a freed UDP port or ICMP identifier rests.
     pub hold_down: u32,
+    /// Ports of a block, of each protocol, that rest at a time at most.
+    pub hold_down_ports: u16,
     /// Parity of UDP ports is kept if possible.
     pub parity: bool,
+    /// Ports that are not given out dynamically, in order.
+    pub reserved_ports: Vec<PortRange>,
+    /// What becomes of a subscriber whose address has no port left.
+    pub pairing: Pairing,
     /// Inside hosts have port ranges that follow from their addresses (RFC 7422).
     pub deterministic: Option<Located<DeterministicSpec>>,
+}
+
+/// Some ports: one, or several in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortRange {
+    /// First of them.
+    pub first: u16,
+    /// Last of them.
+    pub last: u16,
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last { self.first.fmt(f) } else { write!(f, "{}-{}", self.first, self.last) }
+    }
+}
+
+/// As in the file.
+impl Serialize for PortRange {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// A NAT64 rule.

@@ -3,13 +3,13 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use sluice_nat::{Algorithm, DeterministicSpec, FragmentSpec, Limits, PortSet, Protocol, Timers};
+use sluice_nat::{Algorithm, DeterministicSpec, FragmentSpec, Limits, PoolSpec, PortSet, Protocol, Timers};
 use sluice_shm::snapshot::{
     Checksums, Dscp, IcmpErrors, IdleMode, MAX_ICMP_SOURCES, MssClamp, Unsolicited, shares_cores,
 };
 
 use super::device::{Device, is_kernel_name};
-use super::model::{Interface, Pool, Workers};
+use super::model::{Interface, Pool, PortRange, Workers};
 use super::node::Kind;
 use super::problem::{Located, Problem};
 use super::reader::{Cursor, Expected};
@@ -140,7 +140,10 @@ fn pool(name: Located<String>, cursor: &Cursor<'_>) -> Option<Pool> {
     let ports = fields.get("ports");
     let block_size = fields.get("block-size");
     let hold_down = fields.get("hold-down");
+    let hold_down_ports = fields.get("hold-down-ports");
     let parity = fields.get("parity");
+    let reserved = fields.get("reserved-ports");
+    let pairing = fields.get("pairing");
     let deterministic = fields.get("deterministic");
     fields.finish();
 
@@ -164,15 +167,51 @@ fn pool(name: Located<String>, cursor: &Cursor<'_>) -> Option<Pool> {
         }
     }
     let block_size = block_size.and_then(|c| c.scalar("a power of two", block_size_of)).unwrap_or(256);
+    let ports = ports.and_then(|c| c.scalar("a range of ports", value::port_range)).unwrap_or((1024, 65535));
     Some(Pool {
         name,
         prefixes: networks,
-        ports: ports.and_then(|c| c.scalar("a range of ports", value::port_range)).unwrap_or((1024, 65535)),
+        ports,
         block_size: block_size as u16,
         hold_down: hold_down.and_then(|c| c.scalar("a duration", hold_down_time)).unwrap_or(120),
+        //= conformance PORT-10
+        hold_down_ports: hold_down_ports
+            .and_then(|c| c.scalar("`all` or a number", value::resting))
+            .unwrap_or(PoolSpec::ALL),
         parity: parity.and_then(|c| c.scalar("true or false", value::boolean)).unwrap_or(true),
+        reserved_ports: reserved.map(|c| reserved_ports(&c, ports)).unwrap_or_default(),
+        pairing: pairing.and_then(|c| c.scalar("`strict` or `soft`", value::pairing)).unwrap_or_default(),
         deterministic: deterministic.and_then(|c| self::deterministic(&c)),
     })
+}
+
+/// Ports that a pool keeps from dynamic use, in order.
+//= conformance PORT-08
+fn reserved_ports(cursor: &Cursor<'_>, (min, max): (u16, u16)) -> Vec<PortRange> {
+    let mut all: Vec<PortRange> = Vec::new();
+    for item in cursor.items("ports") {
+        let Some(range) = item.scalar("a port or a range of ports", value::ports) else { continue };
+        if range.last < min || range.first > max {
+            let message = format!("{}: {range} is not among the ports of the pool, {min}-{max}", item.path);
+            item.sink.warn(Problem::new(item.at(), &item.path, message).hint("it is never given out anyway"));
+        }
+        all.push(range);
+    }
+    all.sort_unstable();
+    // The first port of the pool that no range has.
+    let mut left = u32::from(min);
+    for range in &all {
+        if u32::from(range.first) <= left {
+            left = left.max(u32::from(range.last) + 1);
+        }
+    }
+    if left > max.into() {
+        cursor.error_hint(
+            format!("{}: no port of {min}-{max} is left", cursor.path),
+            "reserved ports are not given out to anybody; keep some of them",
+        );
+    }
+    all
 }
 
 /// Port ranges that follow from inside addresses.

@@ -33,7 +33,7 @@ interfaces:
   transit: { device: 'pci:0000:01:00.0', vlan: 200, mss-clamp: off }
 workers: { cores: [2, 4-5], idle: pause }
 pools:
-  public: { prefixes: [198.51.100.0/30], ports: 1024-65535, block-size: 512, hold-down: 1m, parity: false }
+  public: { prefixes: [198.51.100.0/30], ports: 1024-65535, block-size: 512, hold-down: 1m, parity: false, reserved-ports: [5060-5061, 4500], pairing: soft, hold-down-ports: 100 }
   business: { prefixes: [203.0.113.7, 203.0.113.64/30], deterministic: { inside: 10.0.0.0/24, dynamic: 2, algorithm: random, key: 000102030405060708090a0b0c0d0e0f } }
 nat64:
   - { prefix: 2001:db8:64::/96, sources: 2001:db8:500::/56, pool: public, filtering: { tcp: address-dependent } }
@@ -106,6 +106,11 @@ fn every_key_is_understood() {
     assert!(!config.interfaces[1].time_exceeded);
     assert_eq!(config.interfaces[2].mss_clamp, MssClamp::Off);
     assert_eq!((config.pools[0].hold_down, config.pools[0].parity), (60, false));
+    let reserved: Vec<String> = config.pools[0].reserved_ports.iter().map(ToString::to_string).collect();
+    assert_eq!(reserved, ["4500", "5060-5061"], "in order");
+    assert_eq!(config.pools[0].hold_down_ports, 100);
+    assert_eq!(config.pools[0].pairing, sluice_nat::Pairing::Soft);
+    assert_eq!(config.pools[1].pairing, sluice_nat::Pairing::Strict);
     let variables = config.pools[1].deterministic.as_ref().map(|variables| variables.value);
     let algorithm = sluice_nat::Algorithm::Random([0x0001_0203_0405_0607, 0x0809_0a0b_0c0d_0e0f]);
     let inside = (0x0a00_0000, 24);
@@ -208,6 +213,11 @@ const MISTAKES: &[Mistake] = &[
     ("port 0", "1024-65535", "0-65535", (15, 49), "a range of ports such as", ""),
     ("block size", "512", "500", (15, 73), "a power of two from 64 to 4096, found `500`", "256 and 512"),
     ("hold-down", "1m,", "1h,", (15, 89), "at most 240 seconds", ""),
+    ("resting ports", "hold-down-ports: 100", "hold-down-ports: 0", (15, 175), "`all` or a number of ports from 1 to 4096, found `0`", "`hold-down: 0`"),
+    ("a reserved port that is none", " 4500]", " sip]", (15, 136), "a port, or a range of ports such as 5060-5061, found `sip`", ""),
+    ("reserved ports that fall", "5060-5061", "5061-5060", (15, 125), "range of ports that rises", "write `5060-5061`"),
+    ("all ports reserved", "[5060-5061, 4500]", "[4096-65535, 1-5000]", (15, 124), "no port of 1024-65535 is left", "keep some"),
+    ("pairing", "pairing: soft", "pairing: sofd", (15, 152), "expected one of `strict`, `soft`, found `sofd`", "did you mean `soft`?"),
     ("pools overlap", "203.0.113.64/30]", "198.51.100.2/31]", (16, 39), "198.51.100.2/31 overlaps 198.51.100.0/30 of pool `public` (line 15)", "one pool"),
     ("pool swallows an address", "203.0.113.64/30]", "192.0.2.0/29]", (16, 39), "contains 192.0.2.2, the address of interface `outside`", "192.0.2.2/32"),
     ("PORT-20", "algorithm: random", "algorithm: 1", (16, 118), "expected one of `sequential`, `random`, found `1`", "0 and 4 of RFC 7422"),
@@ -370,6 +380,22 @@ fn what_is_most_likely_not_meant_is_a_warning() {
     for source in [LAPTOP, &sharing("sleep"), &sharing("auto")] {
         assert!(load("t.yaml", source).unwrap().warnings.is_empty());
     }
+}
+
+#[test]
+//= conformance PORT-08
+fn reserved_ports_that_the_pool_has_not_are_a_warning() {
+    let source = |ports| LAPTOP.replace("32768-65535 }", &format!("32768-65535, reserved-ports: {ports} }}"));
+    let warnings = load("t.yaml", &source("[4500, 40000]")).unwrap().warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].message.contains("4500 is not among the ports of the pool, 32768-65535"),
+        "{warnings:?}"
+    );
+    let nat = compile(&good(&source("[50000-50001, 40000]")), 1).nat;
+    assert_eq!(nat.pools[0].reserved, [(40_000, 40_000), (50_000, 50_001)]);
+    let diff = Diff::between(Some(&good(LAPTOP)), &good(&source("40000"))).render(false);
+    assert!(diff.contains("~ public.reserved-ports: [] → [40000]"), "{diff}");
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use sluice_nat::{Filtering, Protocol};
+use sluice_nat::{Filtering, Pairing, PoolSpec, Protocol};
 use sluice_shm::snapshot::{IdleMode, MssClamp};
 
+use super::model::PortRange;
 use super::reader::{Expected, list, nearest};
 
 type Parsed<T> = Result<T, Expected>;
@@ -146,6 +147,32 @@ pub(crate) fn port_range(text: &str) -> Parsed<(u16, u16)> {
         }
         None => Err(Expected::new("a range of ports such as 1024-65535")),
     }
+}
+
+/// A port, or a range of ports.
+pub(crate) fn ports(text: &str) -> Parsed<PortRange> {
+    if text.contains('-') {
+        return port_range(text).map(|(first, last)| PortRange { first, last });
+    }
+    match number(text, 1, 65535) {
+        Ok(port) => Ok(PortRange { first: port as u16, last: port as u16 }),
+        Err(_) => Err(Expected::new("a port, or a range of ports such as 5060-5061")),
+    }
+}
+
+/// How many ports of a block may rest at a time.
+pub(crate) fn resting(text: &str) -> Parsed<u16> {
+    if text == "all" {
+        return Ok(PoolSpec::ALL);
+    }
+    let hint = "`hold-down: 0` lets none rest";
+    let expected = || Expected::new("`all` or a number of ports from 1 to 4096").hint(hint);
+    number(text, 1, 4096).map(|ports| ports as u16).map_err(|_| expected())
+}
+
+/// How closely subscribers are kept to one address.
+pub(crate) fn pairing(text: &str) -> Parsed<Pairing> {
+    word(text, &[("strict", Pairing::Strict), ("soft", Pairing::Soft)])
 }
 
 /// Cores: a number, or a range `2-5`.

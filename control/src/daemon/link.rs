@@ -142,7 +142,7 @@ impl Link {
 
     /// Sends a command and waits for its answer, beating meanwhile. Replies to other commands are of no interest by then:
     /// neighbours are sent again on every new life, and traces are asked for one at a time.
-    pub(crate) async fn call(&mut self, command: Command, patience: Duration) -> Result<(), LinkError> {
+    pub(crate) async fn call(&mut self, command: Command, patience: Duration) -> Result<Reply, LinkError> {
         if self.side.is_none() {
             return Err(LinkError::Gone);
         }
@@ -155,8 +155,8 @@ impl Link {
                     continue;
                 }
                 return match reply {
-                    Reply::Done { .. } | Reply::Applied { .. } => Ok(()),
                     Reply::Refused { message, .. } => Err(LinkError::Refused(message)),
+                    reply => Ok(reply),
                 };
             }
             self.beat();

@@ -4,6 +4,7 @@
 //! current-thread runtime is enough, and `/proc/sys/net` follows the thread's network namespace.
 
 mod apply;
+mod delete;
 mod deterministic;
 mod journal;
 mod kernel;
@@ -393,6 +394,10 @@ impl Daemon {
             },
             Request::Trace(request) => match self.start_trace(request, job.reply.clone()).await {
                 Ok(()) => return,
+                Err(error) => Response::Error(error),
+            },
+            Request::DeleteSessions(request) => match self.delete_sessions(request).await {
+                Ok(sessions) => Response::Deleted { sessions },
                 Err(error) => Response::Error(error),
             },
         };

@@ -34,6 +34,8 @@ pub(crate) struct Binding {
     pub(crate) prefix64: u8,
     /// No longer found: it waits for its last session.
     pub(crate) retired: bool,
+    /// The operator took it away: its port rests, whatever its protocol (MAP-15).
+    pub(crate) revoked: bool,
 }
 
 /// The inside of a binding, in the words that it is hashed by and compared with: the address, and in the last word the upper

@@ -25,7 +25,7 @@ struct Entry {
     sessions: u32,
     pool: u16,
     prefix64: u8,
-    /// [`RETIRED`], [`KEPT`].
+    /// [`RETIRED`], [`KEPT`], [`REVOKED`].
     flags: u8,
 }
 
@@ -35,6 +35,8 @@ const _: () = assert!(size_of::<Entry>() == 16);
 const RETIRED: u8 = 1;
 /// Its ends stand in the table of kept ends.
 const KEPT: u8 = 2;
+/// The operator took it away.
+const REVOKED: u8 = 4;
 
 /// The table with its two indexes.
 #[derive(Debug)]
@@ -102,6 +104,7 @@ impl Bindings {
             pool: entry.pool,
             prefix64: entry.prefix64,
             retired: entry.flags & RETIRED != 0,
+            revoked: entry.flags & REVOKED != 0,
         }
     }
 
@@ -251,6 +254,12 @@ impl Bindings {
     pub(crate) fn retire(&mut self, number: u32) {
         let binding = self.get(number);
         self.withdraw(&binding);
+    }
+
+    /// As [`Bindings::retire`], because the operator takes it away: its port rests after it, whatever its protocol.
+    pub(crate) fn revoke(&mut self, number: u32) {
+        self.retire(number);
+        self.entries.get_mut(number).flags |= REVOKED;
     }
 
     /// As [`Bindings::retire`], of a binding whose ends are at hand.

@@ -3,12 +3,24 @@
 use crate::arena::Touch;
 use crate::hash::Rng;
 use crate::ports::{CLEAN_INTERVAL, Window};
+use crate::reserved::Withheld;
 use crate::shared::Shared;
 use crate::slab::Slab;
 use crate::types::{Protocol, TICKS_PER_SECOND, Tick};
 
 /// No block.
 pub(crate) const NONE: u32 = u32::MAX;
+
+/// Whether a port that is given back rests, if its pool has a hold-down at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// It does not: it never served a session.
+    Never,
+    /// As its protocol has it: TCP ports do not (PORT-11).
+    Usual,
+    /// It does: the operator took its mapping away (MAP-15).
+    Always,
+}
 
 /// A block that this worker has claimed: one cache line, which new sessions are asked for ahead.
 #[repr(align(64))]
@@ -31,6 +43,8 @@ pub(crate) struct Block {
     used: [u16; 3],
     /// Hold-down in ticks.
     hold: u32,
+    /// Ports of a protocol that rest at a time, unless the operator took their mappings away.
+    max_resting: u16,
     /// Until when the last freed port rests, if any does.
     rests: Option<Tick>,
     /// When resting ports were last looked through.
@@ -59,6 +73,7 @@ pub(crate) struct NewBlock {
     pub(crate) subscriber: u32,
     pub(crate) next: u32,
     pub(crate) hold: u32,
+    pub(crate) max_resting: u16,
     pub(crate) fixed: bool,
 }
 
@@ -74,12 +89,22 @@ impl Block {
         }
         self.cleaned = now;
         let all = !self.is_resting(now);
-        for protocol in [Protocol::Icmp, Protocol::Udp] {
+        for protocol in Protocol::ALL {
             shared.ports.of(self.slot, protocol).clean(self.first, self.last, now, self.hold, all);
         }
         if all {
             self.rests = None;
         }
+    }
+
+    /// Whether one port more of a protocol may rest.
+    //= conformance PORT-10
+    fn may_rest(&mut self, shared: &Shared, protocol: Protocol, now: Tick) -> bool {
+        if self.max_resting > self.last - self.first {
+            return true;
+        }
+        self.clean(shared, now, TICKS_PER_SECOND);
+        shared.ports.of(self.slot, protocol).resting(self.first, self.last) < self.max_resting.into()
     }
 
     fn is_resting(&self, now: Tick) -> bool {
@@ -140,6 +165,7 @@ impl Blocks {
             next: new.next,
             used: [0; 3],
             hold: new.hold,
+            max_resting: new.max_resting,
             rests: None,
             cleaned: now,
             fixed: new.fixed,
@@ -149,13 +175,13 @@ impl Blocks {
         })
     }
 
-    /// A free port of a block within a window, at random; not yet taken.
+    /// A free port of a block within a window, none that is withheld, at random; not yet taken.
     pub(crate) fn pick(
         &mut self,
         shared: &Shared,
         block: u32,
         protocol: Protocol,
-        window: Window,
+        (window, withheld): (Window, Withheld<'_>),
         now: Tick,
         rng: &mut Rng,
     ) -> Option<u16> {
@@ -165,7 +191,7 @@ impl Blocks {
             return None;
         }
         at.clean(shared, now, TICKS_PER_SECOND);
-        shared.ports.of(at.slot, protocol).pick(window, rng)
+        shared.ports.of(at.slot, protocol).pick(window, |run| withheld.run(run), rng)
     }
 
     /// Whether a port of a block can be taken.
@@ -180,12 +206,7 @@ impl Blocks {
         shared.ports.of(at.slot, protocol).take(port);
     }
 
-    /// Marks a port as never to be given out while the block lasts: a static binding has it.
-    pub(crate) fn withhold(&self, shared: &Shared, block: u32, protocol: Protocol, port: u16) {
-        shared.ports.of(self.slab.get(block).slot, protocol).take(port);
-    }
-
-    /// Takes the port of a binding back. `rests` is false only for a port that never served a session.
+    /// Takes the port of a binding back.
     pub(crate) fn give_back(
         &mut self,
         shared: &Shared,
@@ -193,12 +214,16 @@ impl Blocks {
         protocol: Protocol,
         port: u16,
         now: Tick,
-        rests: bool,
+        rest: Rest,
     ) {
         let at = self.slab.get_mut(block);
         at.used[protocol.index()] -= 1;
-        //= conformance PORT-11
-        let rests = rests && protocol != Protocol::Tcp && at.hold > 0;
+        //= conformance PORT-11, MAP-15
+        let rests = match rest {
+            Rest::Never => false,
+            Rest::Usual => protocol != Protocol::Tcp && at.hold > 0 && at.may_rest(shared, protocol, now),
+            Rest::Always => at.hold > 0,
+        };
         if rests {
             at.clean(shared, now, CLEAN_INTERVAL);
             at.rests = Some(now.after(at.hold + 1));

@@ -8,6 +8,7 @@ use crate::config::{Config, Pool, PrefixEntry, Rule, Sources, Span, Static};
 use crate::deterministic::Deterministic;
 use crate::error::ConfigError;
 use crate::ranges::{Address, RangeSet};
+use crate::reserved::Reserved;
 use crate::shared::Shared;
 use crate::spec::{Filtering, FragmentSpec, Limits, PoolSpec, RuleSpec, Spec, Timers};
 use crate::types::{Kind, KindRealm, TICKS_PER_SECOND};
@@ -255,6 +256,9 @@ fn check_pool(pool: usize, spec: &PoolSpec) -> Result<Vec<(u32, u32)>, ConfigErr
     if spec.hold_down > ConfigError::HOLD_DOWN_MAX {
         return Err(ConfigError::HoldDown { pool });
     }
+    if spec.reserved.iter().any(|&(first, last)| first == 0 || first > last) {
+        return Err(ConfigError::ReservedPorts { pool });
+    }
     let mut ranges = Vec::with_capacity(spec.prefixes.len());
     for (prefix, &(address, length)) in spec.prefixes.iter().enumerate() {
         match address.range(length) {
@@ -269,7 +273,7 @@ fn check_pool(pool: usize, spec: &PoolSpec) -> Result<Vec<(u32, u32)>, ConfigErr
 
 fn compile_pool((pool, spec): (usize, &PoolSpec)) -> Result<Pool, ConfigError> {
     let wrong = |error| ConfigError::Deterministic { pool, error };
-    Ok(Pool {
+    let mut compiled = Pool {
         id: 0,
         name: spec.name.clone(),
         addresses: Vec::new(),
@@ -278,9 +282,19 @@ fn compile_pool((pool, spec): (usize, &PoolSpec)) -> Result<Pool, ConfigError> {
         port_max: spec.port_max,
         shift: spec.block_size.trailing_zeros() as u8,
         hold: spec.hold_down * TICKS_PER_SECOND,
+        max_resting: spec.max_resting,
         parity: spec.parity,
+        reserved: Reserved::new(&spec.reserved),
+        blocks: 0,
+        pairing: spec.pairing,
         deterministic: Deterministic::of(spec).map_err(wrong)?,
-    })
+    };
+    let all = 0..=u32::from(u16::MAX) >> compiled.shift;
+    compiled.blocks = all.filter(|&number| compiled.has_block(number)).count() as u32;
+    if compiled.blocks == 0 {
+        return Err(ConfigError::NothingLeft { pool });
+    }
+    Ok(compiled)
 }
 
 /// The rule's translation prefix.

@@ -4,7 +4,8 @@ use sluice_packet::{DropReason, Prefix64, is_global_v4, is_routable_unicast_v4};
 
 use crate::deterministic::Deterministic;
 use crate::ranges::RangeSet;
-use crate::spec::{Filtering, FragmentSpec, Limits, LogSpec, Timers};
+use crate::reserved::Reserved;
+use crate::spec::{Filtering, FragmentSpec, Limits, LogSpec, Pairing, Timers};
 use crate::types::{Kind, KindRealm, Protocol};
 
 /// What is to be done with a packet from inside.
@@ -107,8 +108,29 @@ pub(crate) struct Pool {
     pub(crate) shift: u8,
     /// Ticks.
     pub(crate) hold: u32,
+    pub(crate) max_resting: u16,
     pub(crate) parity: bool,
+    pub(crate) reserved: Reserved,
+    /// Blocks of an address that have a port to give out.
+    pub(crate) blocks: u32,
+    pub(crate) pairing: Pairing,
     pub(crate) deterministic: Option<Deterministic>,
+}
+
+impl Pool {
+    /// Whether a port may be given out dynamically.
+    #[inline]
+    pub(crate) fn offers(&self, port: u16) -> bool {
+        (self.port_min..=self.port_max).contains(&port) && !self.reserved.contains(port)
+    }
+
+    /// Whether a block, by its number within an address, has a port that may be given out.
+    pub(crate) fn has_block(&self, number: u32) -> bool {
+        let start = number << self.shift;
+        let first = start.max(self.port_min.into());
+        let last = (start + (1 << self.shift) - 1).min(self.port_max.into());
+        first <= last && !self.reserved.covers(first as u16, last as u16)
+    }
 }
 
 /// A run of pool addresses.
@@ -396,5 +418,20 @@ impl Config {
         }
         let at = self.statics.binary_search_by_key(&(external, port, protocol), Static::key).ok()?;
         Some(&self.statics[at])
+    }
+
+    /// Those among 64 ports of an address that static bindings have.
+    //= conformance PORT-08
+    #[inline]
+    pub(crate) fn static_run(&self, protocol: Protocol, external: u32, run: u32) -> u64 {
+        if !self.static_addresses.contains(external) {
+            return 0;
+        }
+        let before = |made: &Static| (made.external, u32::from(made.external_port / 64)) < (external, run);
+        let here = self.statics[self.statics.partition_point(before)..]
+            .iter()
+            .take_while(|made| made.external == external && u32::from(made.external_port / 64) == run);
+        here.filter(|made| made.protocol == protocol)
+            .fold(0, |mask, made| mask | 1 << (made.external_port % 64))
     }
 }

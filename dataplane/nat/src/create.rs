@@ -4,6 +4,7 @@ use sluice_packet::{DropReason, is_global_v4};
 
 use crate::arena::prefetch;
 use crate::binding::{Binding, ExternalKey, InsideKey, STATIC};
+use crate::blocks::Rest;
 use crate::config::{Config, Rule};
 use crate::engine::Flow;
 use crate::event::{Event, Events, SessionEnds};
@@ -139,7 +140,7 @@ impl Tables {
                 self.give_back_record(number);
                 //= conformance MAP-14
                 if !binding.is_made() {
-                    self.give_port_back(&binding, now, false);
+                    self.give_port_back(&binding, now, Rest::Never);
                 }
                 Err(with(reason))
             }
@@ -186,7 +187,7 @@ impl Tables {
         let Some((pool, slot)) = config.locate(ends.external) else { return false };
         pool.id == binding.pool
             && slot == block.slot
-            && (pool.port_min..=pool.port_max).contains(&ends.external_port)
+            && pool.offers(ends.external_port)
             && config.static_at(ends.protocol, ends.external, ends.external_port).is_none()
     }
 

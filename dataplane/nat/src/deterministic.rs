@@ -232,6 +232,9 @@ mod tests {
             block_size: 256,
             hold_down: 120,
             parity: true,
+            max_resting: PoolSpec::ALL,
+            reserved: vec![],
+            pairing: crate::spec::Pairing::Strict,
             deterministic: Some(DeterministicSpec { inside, dynamic, algorithm }),
         }
     }

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::event::Events;
 use crate::key::{InboundKey, InboundTuple, OutboundKey, OutboundTuple};
 use crate::record::{Fixed, Session};
+use crate::removal::{Removal, Removed};
 use crate::search::Search;
 use crate::shared::Shared;
 use crate::tables::Tables;
@@ -195,7 +196,7 @@ impl Engine {
         self.tables.expire(&self.config, now, budget, events)
     }
 
-    /// Deletes a session at an operator's wish. Nothing happens if it is not live.
+    /// Deletes a session at an operator's wish, and with the last one its mapping. Nothing happens if it is not live.
     //= conformance MAP-15
     pub fn delete(&mut self, session: SessionIndex, now: Tick, events: &mut impl Events) {
         self.tables.flush(events);
@@ -203,6 +204,20 @@ impl Engine {
         if live && self.tables.records.owns(session.0) {
             self.tables.close(session.0, now, events);
         }
+    }
+
+    /// Deletes mappings with all their sessions at an operator's wish, a part of the records at a time: those from `from` on.
+    /// The budget is spent by looking at records, and more of it by deleting. Ports rest after it, TCP ports as well. Sessions
+    /// of static mappings are deleted, too; these mappings themselves stay.
+    pub fn remove(
+        &mut self,
+        removal: &Removal,
+        from: u32,
+        budget: usize,
+        now: Tick,
+        events: &mut impl Events,
+    ) -> Removed {
+        self.tables.remove_some(removal, from, budget, now, events)
     }
 
     /// How much there is.

@@ -100,6 +100,16 @@ pub enum ConfigError {
         /// Pool.
         pool: usize,
     },
+    /// Reserved ports not in order, or port 0.
+    ReservedPorts {
+        /// Pool.
+        pool: usize,
+    },
+    /// A pool all of whose ports are reserved.
+    NothingLeft {
+        /// Pool.
+        pool: usize,
+    },
     /// A deterministic pool whose variables make no ranges.
     Deterministic {
         /// Pool.
@@ -210,6 +220,13 @@ impl fmt::Display for ConfigError {
             Self::HoldDown { pool } => {
                 write!(f, "pool {pool}: hold-down is at most {} seconds", Self::HOLD_DOWN_MAX)
             }
+            Self::ReservedPorts { pool } => {
+                write!(
+                    f,
+                    "pool {pool}: expected reserved ports from 1, the first of a range not above its last"
+                )
+            }
+            Self::NothingLeft { pool } => write!(f, "pool {pool}: all of its ports are reserved"),
             Self::Deterministic { pool, error } => write!(f, "pool {pool}: {error}"),
             Self::TooManyAddresses { max } => write!(f, "the pools have more than {max} addresses"),
             Self::AddressesResting => {

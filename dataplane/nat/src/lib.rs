@@ -5,10 +5,11 @@
 //! | [`types`], [`key`], [`record`] | ticks and indices; what packets are looked up by; the session record |
 //! | [`spec`], `compile`, [`error`], [`config`] | what the operator asked for, checked and compiled |
 //! | [`deterministic`] | port ranges that follow from inside addresses |
-//! | [`shared`], `toeplitz`, `ports` | what workers share: owners of extents and blocks, port bitmaps, the worker of a subscriber |
+//! | [`shared`], `toeplitz`, `ports`, `reserved` | what workers share: owners of extents and blocks, port bitmaps, the worker of a subscriber |
 //! | [`engine`] | what a worker calls; `tables` is the state behind it |
 //! | [`quarantine`] | port blocks that rest after a loss of state |
 //! | `create`, `mapping`, `statics`, `expire`, `ahead` | new sessions, bindings and their ports, the end of sessions, and the memory for them |
+//! | [`removal`] | mappings that the operator takes away |
 //! | [`event`], `reports` | what the log is told; limits that are reached, not each time |
 //! | `index`, `records`, `wheel`, `slab`, `bindings` (of `binding`), `blocks`, `subscribers`, `permissions` | one table each |
 //! | [`fragments`] | datagrams of which fragments come one by one |
@@ -39,7 +40,9 @@ pub mod quarantine;
 mod ranges;
 pub mod record;
 mod records;
+pub mod removal;
 mod reports;
+mod reserved;
 mod search;
 pub mod shared;
 mod slab;
@@ -61,11 +64,12 @@ pub use fragments::{Arrival, Chain, DatagramKey, Fate, Fragments, Piece};
 pub use key::{InboundKey, InboundTuple, OutboundKey, OutboundTuple};
 pub use quarantine::{Quarantine, Remains, UnitBits};
 pub use record::{Fixed, Hot, Outside, Route, Session, SessionView};
+pub use removal::{Removal, Removed};
 pub use search::Search;
 pub use shared::{ExternalOwner, Geometry, Shared};
 pub use spec::{
-    Algorithm, DeterministicSpec, Filtering, FragmentSpec, Limits, LogSpec, PoolSpec, PortSet, RuleSpec,
-    Spec, StaticSpec, Timers,
+    Algorithm, DeterministicSpec, Filtering, FragmentSpec, Limits, LogSpec, Pairing, PoolSpec, PortSet,
+    RuleSpec, Spec, StaticSpec, Timers,
 };
 pub use tcp::{TcpState, TimerClass};
 pub use types::{Direction, Kind, KindRealm, Protocol, SessionIndex, TICKS_PER_SECOND, Tick, WorkerId};

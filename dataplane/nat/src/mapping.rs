@@ -3,12 +3,14 @@
 use sluice_packet::DropReason;
 
 use crate::binding::{Binding, Ends};
-use crate::blocks::{self, Block, NewBlock};
+use crate::blocks::{self, Block, NewBlock, Rest};
 use crate::config::{Config, Pool, Rule};
 use crate::event::{Event, Events};
 use crate::key::OutboundTuple;
 use crate::ports::Window;
+use crate::reserved::Withheld;
 use crate::shared::UNIT_SHIFT;
+use crate::spec::Pairing;
 use crate::tables::Tables;
 use crate::types::{Kind, Protocol, Tick};
 
@@ -26,6 +28,8 @@ pub(crate) struct Wanted<'a> {
     /// The part of it that the inside port asks for (PORT-03).
     near: Window,
     parity: Option<bool>,
+    /// Of any address, whatever the subscriber has already (MAP-06).
+    anywhere: bool,
 }
 
 /// The range that a subscriber has by its address: external address and slot, first and last port.
@@ -75,16 +79,18 @@ impl Tables {
         //= conformance PORT-01, MAP-02
         self.blocks.take(&self.shared, block, tuple.protocol, port);
         let (pool, prefix64) = (pool.id, tuple.prefix64);
-        Ok(Binding { number, ends, home: block, sessions: 0, pool, prefix64, retired: false })
+        let (retired, revoked) = (false, false);
+        Ok(Binding { number, ends, home: block, sessions: 0, pool, prefix64, retired, revoked })
     }
 
-    /// Gives the port of a binding back that is over, or was not made. It rests if it ever served a session.
-    pub(crate) fn give_port_back(&mut self, binding: &Binding, now: Tick, rests: bool) {
+    /// Gives the port of a binding back that is over, or was not made.
+    pub(crate) fn give_port_back(&mut self, binding: &Binding, now: Tick, rest: Rest) {
         let Ends { protocol, external_port, .. } = binding.ends;
-        self.blocks.give_back(&self.shared, binding.home, protocol, external_port, now, rests);
+        self.blocks.give_back(&self.shared, binding.home, protocol, external_port, now, rest);
     }
 
-    /// A port: of the subscriber's own blocks, else of a new block; in the preferred range, else in any.
+    /// A port: of the subscriber's own blocks, else of a new block of its address, else, if the pool is so configured, of
+    /// another address.
     fn find_port(
         &mut self,
         config: &Config,
@@ -98,12 +104,32 @@ impl Tables {
         if let Some(found) = self.own_near_port(config, wanted, now) {
             return Ok(found);
         }
+        let found = self.find_new_port(config, wanted, now, events);
+        //= conformance MAP-06
+        let leaves = found == Err(DropReason::PoolExhausted)
+            && wanted.pool.pairing == Pairing::Soft
+            && self.home(config, wanted).is_some();
+        if leaves {
+            self.find_new_port(config, &Wanted { anywhere: true, ..*wanted }, now, events)
+        } else {
+            found
+        }
+    }
+
+    /// A port of a new block, in the preferred range, else any port.
+    fn find_new_port(
+        &mut self,
+        config: &Config,
+        wanted: &Wanted<'_>,
+        now: Tick,
+        events: &mut impl Events,
+    ) -> Result<(u32, u16), DropReason> {
         let near = wanted.near;
         let parity = wanted.parity;
         let mut refusal = match self.new_block(config, wanted, near, now, events) {
-            Ok(block) => match self.pick(config, block, wanted.protocol, Window { parity, ..near }, now) {
+            Ok(block) => match self.pick(config, wanted, block, Window { parity, ..near }, now) {
                 Some(port) => return Ok((block, port)),
-                None => self.pick_or_settle(config, block, wanted.protocol, near, now),
+                None => self.pick_or_settle(config, wanted, block, near, now),
             },
             Err(reason) => Err(reason),
         };
@@ -113,7 +139,7 @@ impl Tables {
                 return Ok(found);
             }
             let block = self.new_block(config, wanted, wanted.any, now, events)?;
-            refusal = self.pick_or_settle(config, block, wanted.protocol, wanted.any, now);
+            refusal = self.pick_or_settle(config, wanted, block, wanted.any, now);
         }
         refusal
     }
@@ -143,16 +169,16 @@ impl Tables {
             && self.blocks.is_free(&self.shared, block, wanted.protocol, port)
     }
 
-    /// A port of a new block. If all of them are reserved, the block goes back.
+    /// A port of a new block. If there is none in the window, the block goes back.
     fn pick_or_settle(
         &mut self,
         config: &Config,
+        wanted: &Wanted<'_>,
         block: u32,
-        protocol: Protocol,
         window: Window,
         now: Tick,
     ) -> Result<(u32, u16), DropReason> {
-        match self.pick(config, block, protocol, window, now) {
+        match self.pick(config, wanted, block, window, now) {
             Some(port) => Ok((block, port)),
             None => {
                 self.blocks.settle(block);
@@ -187,7 +213,7 @@ impl Tables {
         let mut next = self.subscribers.get(wanted.subscriber).first_block;
         while let Some(block) = self.next_own(config, wanted.pool, next) {
             if self.blocks.get(block).fixed == fixed
-                && let Some(port) = self.pick(config, block, wanted.protocol, window, now)
+                && let Some(port) = self.pick(config, wanted, block, window, now)
             {
                 return Some((block, port));
             }
@@ -196,22 +222,34 @@ impl Tables {
         None
     }
 
-    /// A free port of a block that no static binding has.
+    /// A free port of a block that is not reserved and that no static binding has.
+    //= conformance PORT-08
     fn pick(
         &mut self,
         config: &Config,
+        wanted: &Wanted<'_>,
         block: u32,
-        protocol: Protocol,
         window: Window,
         now: Tick,
     ) -> Option<u16> {
-        loop {
-            let port = self.blocks.pick(&self.shared, block, protocol, window, now, &mut self.rng)?;
-            if config.static_at(protocol, self.blocks.get(block).address, port).is_none() {
-                return Some(port);
+        let protocol = wanted.protocol;
+        let withheld = Withheld::new(config, wanted.pool, protocol, self.blocks.get(block).address);
+        self.blocks.pick(&self.shared, block, protocol, (window, withheld), now, &mut self.rng)
+    }
+
+    /// The address, with its slot, that a subscriber is paired with: that of its newest block, or of its range. `None` if it has
+    /// neither, or is to get another one.
+    fn home(&self, config: &Config, wanted: &Wanted<'_>) -> Option<(u32, u32)> {
+        if wanted.anywhere {
+            return None;
+        }
+        let first = self.subscribers.get(wanted.subscriber).first_block;
+        match self.next_own(config, wanted.pool, first) {
+            Some(block) => {
+                let at = self.blocks.get(block);
+                Some((at.address, at.slot))
             }
-            //= conformance PORT-08
-            self.blocks.withhold(&self.shared, block, protocol, port);
+            None => self.fixed_range(config, wanted).map(|range| range.at),
         }
     }
 
@@ -236,16 +274,9 @@ impl Tables {
         //= conformance PORT-19
         let window = wanted.overflow(window).ok_or(DropReason::PoolExhausted)?;
         //= conformance MAP-04, MAP-06, N64-ICMP-02
-        let paired = self.next_own(config, wanted.pool, subscriber.first_block);
-        let claimed = match paired {
-            Some(block) => {
-                let at = *self.blocks.get(block);
-                self.claim(wanted.pool, (at.address, at.slot), window)
-            }
-            None => match self.fixed_range(config, wanted) {
-                Some(range) => self.claim(wanted.pool, range.at, window),
-                None => self.claim_anywhere(wanted, window),
-            },
+        let claimed = match self.home(config, wanted) {
+            Some(at) => self.claim(config, wanted, at, window),
+            None => self.claim_anywhere(config, wanted, window),
         };
         //= conformance PORT-22
         let ((address, slot), number) = claimed.ok_or(DropReason::PoolExhausted)?;
@@ -262,6 +293,7 @@ impl Tables {
             subscriber: wanted.subscriber,
             next: subscriber.first_block,
             hold: wanted.pool.hold,
+            max_resting: wanted.pool.max_resting,
             fixed: false,
         };
         let Some(block) = self.blocks.add(new, now) else {
@@ -304,8 +336,8 @@ impl Tables {
             if let Some(found) = self.own_port(config, wanted, window, true, now) {
                 return Some(found);
             }
-            if let Some(block) = self.fixed_block(wanted, range, window, now)
-                && let Ok(found) = self.pick_or_settle(config, block, wanted.protocol, window, now)
+            if let Some(block) = self.fixed_block(config, wanted, range, window, now)
+                && let Ok(found) = self.pick_or_settle(config, wanted, block, window, now)
             {
                 return Some(found);
             }
@@ -318,6 +350,7 @@ impl Tables {
     //= conformance PORT-12, PORT-17
     fn fixed_block(
         &mut self,
+        config: &Config,
         wanted: &Wanted<'_>,
         range: FixedRange,
         window: Window,
@@ -328,6 +361,7 @@ impl Tables {
             return None;
         }
         let (address, slot) = range.at;
+        let ports = (ports, Withheld::new(config, wanted.pool, wanted.protocol, address));
         let number =
             self.shared.claim_block((address, slot), UNIT_SHIFT, ports, self.worker, &mut self.rng)?;
         let start = number << UNIT_SHIFT;
@@ -342,6 +376,7 @@ impl Tables {
             subscriber: wanted.subscriber,
             next: self.subscribers.get(wanted.subscriber).first_block,
             hold: 0,
+            max_resting: 0,
             fixed: true,
         };
         let Some(block) = self.blocks.add(new, now) else {
@@ -352,14 +387,26 @@ impl Tables {
         Some(block)
     }
 
-    fn claim(&mut self, pool: &Pool, at: (u32, u32), window: Window) -> Option<((u32, u32), u16)> {
-        let ports = (window.first, window.last);
-        let block = self.shared.claim_block(at, pool.shift, ports, self.worker, &mut self.rng)?;
+    fn claim(
+        &mut self,
+        config: &Config,
+        wanted: &Wanted<'_>,
+        at: (u32, u32),
+        window: Window,
+    ) -> Option<((u32, u32), u16)> {
+        let withheld = Withheld::new(config, wanted.pool, wanted.protocol, at.0);
+        let ports = ((window.first, window.last), withheld);
+        let block = self.shared.claim_block(at, wanted.pool.shift, ports, self.worker, &mut self.rng)?;
         Some((at, block))
     }
 
     /// A block of any address, from a random one on. Full addresses cost one look at a counter.
-    fn claim_anywhere(&mut self, wanted: &Wanted<'_>, window: Window) -> Option<((u32, u32), u16)> {
+    fn claim_anywhere(
+        &mut self,
+        config: &Config,
+        wanted: &Wanted<'_>,
+        window: Window,
+    ) -> Option<((u32, u32), u16)> {
         let pool = wanted.pool;
         let count = pool.addresses.len();
         let start = self.rng.below(count as u32) as usize;
@@ -369,7 +416,7 @@ impl Tables {
             if !self.shared.has_free_block(position, pool) {
                 continue;
             }
-            if let Some(claimed) = self.claim(pool, pool.addresses[position], window) {
+            if let Some(claimed) = self.claim(config, wanted, pool.addresses[position], window) {
                 return Some(claimed);
             }
             tries -= 1;
@@ -445,6 +492,7 @@ impl<'a> Wanted<'a> {
             any,
             near: if near.first <= near.last { near } else { any },
             parity: (protocol == Protocol::Udp && pool.parity).then_some(inside_port % 2 == 1),
+            anywhere: false,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::types::{Protocol, TICKS_PER_SECOND, Tick};
 
 /// Ports of an address, and runs of 64.
 const PORTS: usize = 65_536;
-const RUNS: usize = PORTS / 64;
+pub(crate) const RUNS: usize = PORTS / 64;
 /// Runs on a cache line.
 const RUNS_PER_LINE: u32 = 4;
 /// Ticks of a unit of the freed-at bytes: 256 of them outlast the longest hold-down more than fourfold.
@@ -22,7 +22,7 @@ const UNIT: u32 = 4 * TICKS_PER_SECOND;
 /// A block is looked through at least this often while ports are freed in it, so that no freed-at byte wraps.
 pub(crate) const CLEAN_INTERVAL: u32 = 128 * TICKS_PER_SECOND;
 
-/// 64 ports: bits of those in use, and of those that rest. TCP ports do not rest (PORT-11).
+/// 64 ports: bits of those in use, and of those that rest. TCP ports rest only after a removal by the operator (PORT-11).
 type Run = [AtomicU64; 2];
 const USED: usize = 0;
 const RESTING: usize = 1;
@@ -38,7 +38,7 @@ pub(crate) struct Window {
 
 impl Window {
     /// The ports of `run` (a port divided by 64) that will do.
-    fn mask(&self, run: u32) -> u64 {
+    pub(crate) fn mask(&self, run: u32) -> u64 {
         let (first, last) = (u32::from(self.first), u32::from(self.last));
         let mut mask = u64::MAX;
         if run == first / 64 {
@@ -54,7 +54,7 @@ impl Window {
         }
     }
 
-    fn runs(&self) -> core::ops::RangeInclusive<u32> {
+    pub(crate) fn runs(&self) -> core::ops::RangeInclusive<u32> {
         u32::from(self.first / 64)..=u32::from(self.last / 64)
     }
 }
@@ -116,16 +116,17 @@ impl Ports<'_> {
         !(words[USED].load(Relaxed) | words[RESTING].load(Relaxed)) & window.mask(run)
     }
 
-    /// A free port, uniformly at random. Not yet taken.
-    //= conformance PORT-07, PORT-14, PORT-16
-    pub(crate) fn pick(&self, window: Window, rng: &mut Rng) -> Option<u16> {
-        let free: u32 = window.runs().map(|run| self.free_in(run, window).count_ones()).sum();
+    /// A free port that is not withheld (a mask for each run of 64), uniformly at random. Not yet taken.
+    //= conformance PORT-07, PORT-08, PORT-14, PORT-16
+    pub(crate) fn pick(&self, window: Window, withheld: impl Fn(u32) -> u64, rng: &mut Rng) -> Option<u16> {
+        let free_in = |run| self.free_in(run, window) & !withheld(run);
+        let free: u32 = window.runs().map(|run| free_in(run).count_ones()).sum();
         if free == 0 {
             return None;
         }
         let mut nth = rng.below(free);
         for run in window.runs() {
-            let mut bits = self.free_in(run, window);
+            let mut bits = free_in(run);
             if nth >= bits.count_ones() {
                 nth -= bits.count_ones();
                 continue;
@@ -180,6 +181,12 @@ impl Ports<'_> {
         }
     }
 
+    /// How many ports of a range rest.
+    pub(crate) fn resting(&self, first: u16, last: u16) -> u32 {
+        let runs = &self.runs[usize::from(first / 64)..=usize::from(last / 64)];
+        runs.iter().map(|words| words[RESTING].load(Relaxed).count_ones()).sum()
+    }
+
     /// Forgets all about a range: before a block is released.
     pub(crate) fn clear(&self, first: u16, last: u16) {
         for run in &self.runs[usize::from(first / 64)..=usize::from(last / 64)] {
@@ -214,10 +221,10 @@ mod tests {
         //= conformance PORT-14, PORT-16
         let table = PortTable::new(1);
         let ports = table.of(0, Tcp);
-        let mut rng = Rng::new([1; 4], 0);
+        let (none, mut rng) = (|_| 0, Rng::new([1; 4], 0));
         let window = window(65_300, 65_535, None);
         let mut seen = Vec::new();
-        while let Some(port) = ports.pick(window, &mut rng) {
+        while let Some(port) = ports.pick(window, none, &mut rng) {
             ports.take(port);
             seen.push(port);
         }
@@ -225,7 +232,7 @@ mod tests {
         seen.sort_unstable();
         assert_eq!(seen, (65_300..=65_535).collect::<Vec<u16>>());
         //= conformance PORT-21
-        assert!(table.of(0, Udp).pick(window, &mut rng).is_some());
+        assert!(table.of(0, Udp).pick(window, none, &mut rng).is_some());
     }
 
     #[test]
@@ -233,10 +240,10 @@ mod tests {
         //= conformance PORT-07
         let table = PortTable::new(1);
         let ports = table.of(0, Udp);
-        let mut rng = Rng::new([8; 4], 0);
+        let (none, mut rng) = (|_| 0, Rng::new([8; 4], 0));
         let mut seen = [0u32; 256];
         for _ in 0..256 * 100 {
-            let port = ports.pick(window(1024, 1279, None), &mut rng).expect("all free");
+            let port = ports.pick(window(1024, 1279, None), none, &mut rng).expect("all free");
             seen[usize::from(port - 1024)] += 1;
         }
         let chi: f64 = seen.iter().map(|&n| (f64::from(n) - 100.0).powi(2) / 100.0).sum();
@@ -249,10 +256,10 @@ mod tests {
         //= conformance PORT-05, PORT-10
         let table = PortTable::new(2);
         let ports = table.of(1, Udp);
-        let mut rng = Rng::new([2; 4], 0);
+        let (none, mut rng) = (|_| 0, Rng::new([2; 4], 0));
         for odd in [false, true] {
             for _ in 0..50 {
-                let port = ports.pick(window(64, 191, Some(odd)), &mut rng).expect("free");
+                let port = ports.pick(window(64, 191, Some(odd)), none, &mut rng).expect("free");
                 assert_eq!(port % 2 == 1, odd);
             }
         }
@@ -262,12 +269,12 @@ mod tests {
         ports.take(700);
         ports.give_back(700, now, true);
         ports.clean(640, 703, now.after(hold - 1), hold, false);
-        assert_eq!(ports.pick(one, &mut rng), None);
+        assert_eq!(ports.pick(one, none, &mut rng), None);
         ports.clean(640, 703, now.after(hold + 2 * UNIT), hold, false);
-        assert_eq!(ports.pick(one, &mut rng), Some(700));
+        assert_eq!(ports.pick(one, none, &mut rng), Some(700));
         ports.take(700);
         ports.give_back(700, now, false);
-        assert_eq!(ports.pick(one, &mut rng), Some(700));
+        assert_eq!(ports.pick(one, none, &mut rng), Some(700));
         // A block that goes back leaves nothing behind.
         ports.take(701);
         ports.give_back(700, now, true);

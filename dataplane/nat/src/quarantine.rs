@@ -193,8 +193,7 @@ impl Quarantine {
 
 /// Whether a unit is one that the pool gives out in blocks. Others nobody can claim, and they do not count as claimed.
 fn may_rest(pool: &Pool, unit: usize) -> bool {
-    let block = (unit >> (pool.shift - UNIT_SHIFT)) as u16;
-    (pool.port_min >> pool.shift..=pool.port_max >> pool.shift).contains(&block) && !is_dealt(pool, unit)
+    pool.has_block((unit >> (pool.shift - UNIT_SHIFT)) as u32) && !is_dealt(pool, unit)
 }
 
 /// Whether a unit is of a deterministic range: whole units are.

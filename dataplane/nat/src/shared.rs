@@ -17,6 +17,7 @@ use crate::fragments::DatagramKey;
 use crate::hash::{HashSeed, Rng};
 use crate::ports::PortTable;
 use crate::record::Session;
+use crate::reserved::Withheld;
 use crate::toeplitz::{KEY_BYTES, Toeplitz};
 use crate::types::{Kind, KindRealm, Protocol, WorkerId};
 
@@ -184,7 +185,8 @@ impl Shared {
             };
         };
         match self.owners[slot as usize * UNITS + usize::from(port >> UNIT_SHIFT)].load(Ordering::Acquire) {
-            _ if port < pool.port_min || port > pool.port_max => ExternalOwner::Kernel,
+            //= conformance PORT-08
+            _ if !pool.offers(port) => ExternalOwner::Kernel,
             FREE | RESTS => ExternalOwner::Free,
             owner => ExternalOwner::Worker(WorkerId(owner - 1)),
         }
@@ -196,19 +198,26 @@ impl Shared {
         &self.owners[slot as usize * UNITS + usize::from(block) * count..][..count]
     }
 
-    /// Claims a free block of an address that has ports in `[first, last]`, starting the search at random.
+    /// Claims a free block of an address that has ports in `[first, last]`, some of them not withheld, starting the search at
+    /// random.
     pub(crate) fn claim_block(
         &self,
         (address, slot): (u32, u32),
         shift: u8,
-        (first, last): (u16, u16),
+        ((first, last), withheld): ((u16, u16), Withheld<'_>),
         worker: WorkerId,
         rng: &mut Rng,
     ) -> Option<u16> {
         let (low, count) = (first >> shift, u32::from(last >> shift) - u32::from(first >> shift) + 1);
         let start = rng.below(count);
         let mut blocks = (0..count).map(|step| low + ((start + step) % count) as u16);
-        let block = blocks.find(|&block| self.claim_units(slot, block, shift, worker))?;
+        //= conformance PORT-08, PORT-14
+        let offers = |block: u16| {
+            let start = u32::from(block) << shift;
+            let end = start + (1 << shift) - 1;
+            !withheld.covers(start.max(first.into()) as u16, end.min(last.into()) as u16)
+        };
+        let block = blocks.find(|&block| offers(block) && self.claim_units(slot, block, shift, worker))?;
         // The slot may have been given to another address between our configuration and now.
         if self.identities[slot as usize].load(Ordering::SeqCst) != identity(address) {
             self.release_block(slot, block, shift);
@@ -257,21 +266,22 @@ impl Shared {
         self.owners[slot as usize * UNITS + unit].store(FREE, Ordering::Release);
     }
 
-    /// Whether an address of a pool, by its position there, may have free units. No doubt unless units outside of the
-    /// pool's range, left over from an earlier one, have become free since the configuration was compiled.
+    /// Whether an address of a pool, by its position there, may have free units. No doubt unless units outside of what the
+    /// pool gives out, left over from an earlier one, have become free since the configuration was compiled.
     pub(crate) fn has_free_block(&self, position: usize, pool: &Pool) -> bool {
-        let blocks = u32::from(pool.port_max >> pool.shift) - u32::from(pool.port_min >> pool.shift) + 1;
         let (slot, beyond) = (pool.addresses[position].1, pool.beyond[position]);
-        self.claimed[slot as usize].load(Ordering::Relaxed) < (blocks << (pool.shift - UNIT_SHIFT)) + beyond
+        let units = pool.blocks << (pool.shift - UNIT_SHIFT);
+        self.claimed[slot as usize].load(Ordering::Relaxed) < units + beyond
     }
 
-    /// Units of a slot that are claimed though they are outside of a pool's range: it was another one before.
+    /// Units of a slot that are claimed though the pool gives none of their block's ports out: it was another one before.
     pub(crate) fn claimed_beyond(&self, slot: u32, pool: &Pool) -> u32 {
-        let unit = |block: u16| usize::from(block) << (pool.shift - UNIT_SHIFT);
-        let range = unit(pool.port_min >> pool.shift)..unit((pool.port_max >> pool.shift) + 1);
         let owners = &self.owners[slot as usize * UNITS..][..UNITS];
         let claimed = |owner: &AtomicU8| owner.load(Ordering::Relaxed) != FREE;
-        (0..UNITS).filter(|at| !range.contains(at) && claimed(&owners[*at])).count() as u32
+        let block = |unit: u32| unit >> (pool.shift - UNIT_SHIFT);
+        let beyond =
+            (0..).zip(owners).filter(|(unit, owner)| claimed(owner) && !pool.has_block(block(*unit)));
+        beyond.count() as u32
     }
 
     /// Says how many subscribers a worker has.

@@ -63,10 +63,35 @@ pub struct PoolSpec {
     /// Seconds a freed UDP port or ICMP identifier rests (PORT-10). TCP ports rest 0 seconds (PORT-11). After a loss of state
     /// the blocks that were in use rest as long, whatever the protocol (PORT-13).
     pub hold_down: u32,
+    /// Ports of a block, of each protocol, that rest at a time at most: what is freed beyond may be given out at once (PORT-10).
+    /// [`PoolSpec::ALL`]: no bound but that of the block.
+    pub max_resting: u16,
     /// Keep the parity of UDP ports when such a port is free (PORT-05).
     pub parity: bool,
+    /// Ports that are never given out dynamically, in any protocol: first and last of each range (PORT-08). Static bindings
+    /// may have them.
+    pub reserved: Vec<(u16, u16)>,
+    /// What becomes of a subscriber whose address has no port left.
+    pub pairing: Pairing,
     /// Inside hosts have port ranges that follow from their addresses (PORT-17).
     pub deterministic: Option<DeterministicSpec>,
+}
+
+impl PoolSpec {
+    /// All ports of a block may rest.
+    pub const ALL: u16 = u16::MAX;
+}
+
+/// How closely a subscriber is kept to one external address (RFC 7857, section 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+pub enum Pairing {
+    /// All its mappings are on one address; when that has no port left, new ones are refused (MAP-06).
+    #[default]
+    Strict,
+    /// When its address has no port left, it gets ports of another one.
+    Soft,
 }
 
 /// The variables of RFC 7422 that a pool does not have anyway.

@@ -8,7 +8,7 @@ use crate::ahead::Picks;
 use crate::arena::Touch;
 use crate::binding::Binding;
 use crate::bindings::Bindings;
-use crate::blocks::Blocks;
+use crate::blocks::{Blocks, Rest};
 use crate::config::Config;
 use crate::event::{Event, Events, SessionEnds};
 use crate::hash::{HashSeed, Rng};
@@ -356,7 +356,8 @@ impl Tables {
         self.subscribers.get_mut(subscriber).sessions -= 1;
         if binding.is_over() && !binding.is_static() {
             self.subscribers.get_mut(subscriber).mappings[binding.ends.protocol.index()] -= 1;
-            self.give_port_back(&binding, now, true);
+            let rest = if binding.revoked { Rest::Always } else { Rest::Usual };
+            self.give_port_back(&binding, now, rest);
             if self.log.bindings {
                 events.event(binding.ends.deleted());
             }

@@ -39,7 +39,10 @@ fn spec(filtering: Filtering, statics: u16) -> Spec {
             port_max: 65_535,
             block_size: 64,
             hold_down: 120,
+            max_resting: PoolSpec::ALL,
             parity: true,
+            reserved: vec![],
+            pairing: sluice_nat::Pairing::Strict,
             deterministic: None,
         }],
         rules: vec![RuleSpec {

@@ -144,7 +144,7 @@ impl Aftermath {
 
 #[cfg(test)]
 mod tests {
-    use sluice_nat::{Fixed, Geometry, Hot, Kind, KindRealm, PoolSpec, Route};
+    use sluice_nat::{Fixed, Geometry, Hot, Kind, KindRealm, Pairing, PoolSpec, Route};
     use sluice_shm::{StateGeometry, StateRegion};
 
     use super::*;
@@ -160,7 +160,10 @@ mod tests {
             port_max: 2047,
             block_size: 64,
             hold_down: 120,
+            max_resting: PoolSpec::ALL,
             parity: true,
+            reserved: vec![],
+            pairing: Pairing::default(),
             deterministic: None,
         };
         Spec { pools: vec![pool], ..Spec::default() }

@@ -239,6 +239,7 @@ impl Process {
             "devices, interfaces or cores changed: rebuilding ports and threads"
         );
         self.fib_generation = old.router.generation();
+        self.give_removal_up();
         let (crews, ports) = old.topology.stop();
         self.parked.park(ports);
         if crews.iter().any(Option::is_none) {

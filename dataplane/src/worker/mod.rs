@@ -27,6 +27,7 @@ mod intake;
 mod native;
 mod probe;
 mod proxy;
+pub(crate) mod removal;
 mod report;
 mod reset;
 mod resolve;
@@ -39,12 +40,12 @@ mod transmit;
 mod unsummed;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rtrb::{Consumer, Producer};
 use sluice_dpdk::{Mbuf, Mempool, RegisteredThread, RxQueue, cycles};
 use sluice_nat::{
-    Engine, Fixed, Fragments, InboundTuple, OutboundTuple, SessionIndex, Shared, Tick, WorkerId,
+    Engine, Fixed, Fragments, InboundTuple, OutboundTuple, Removal, SessionIndex, Shared, Tick, WorkerId,
 };
 use sluice_packet::DropReason;
 use sluice_shm::{Counter, Notice, Producer as SharedProducer, TraceFilter, TraceRecord, WorkerCounters};
@@ -109,6 +110,13 @@ pub enum Order {
     TraceStop,
     /// Delete every session of the worker, a bounded number a loop.
     Flush,
+    /// Delete mappings of the worker and their sessions, a bounded number a loop, and say so in [`Parts::removed`].
+    Remove {
+        /// Number of the removal, never 0.
+        number: u32,
+        /// Which mappings.
+        removal: Removal,
+    },
     /// Leave the loop.
     Stop,
 }
@@ -265,6 +273,9 @@ pub struct Worker {
     upkeep_due: bool,
     /// Next record that a flush looks at.
     flush_from: Option<usize>,
+    /// What the operator takes away, and the last removal that was done.
+    removing: Option<removal::Task>,
+    removed: Arc<AtomicU64>,
     iterations: Arc<AtomicU32>,
 }
 
@@ -292,6 +303,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Identification leases.
     pub leases: Leases,
+    /// Number of the last removal that is done, and the sessions that it deleted: [`Order::Remove`].
+    pub removed: Arc<AtomicU64>,
     /// Counts its loops, for whoever waits until it has let go of something.
     pub iterations: Arc<AtomicU32>,
 }
@@ -362,6 +375,8 @@ impl Worker {
             kept: now,
             upkeep_due: true,
             flush_from: None,
+            removing: None,
+            removed: parts.removed,
             iterations: parts.iterations,
         }
     }
@@ -369,8 +384,8 @@ impl Worker {
     /// The poll loop. Returns what the next life of the worker can use when told to stop.
     pub fn run(mut self, registered: &RegisteredThread) -> Remains {
         while let Some(packets) = self.turn(registered) {
-            // A flush or a wave of expiry goes on bit by bit, and does not wait for naps in between.
-            if packets > 0 || self.upkeep_due || self.flush_from.is_some() {
+            // A flush, a removal or a wave of expiry goes on bit by bit, and does not wait for naps in between.
+            if packets > 0 || self.upkeep_due || self.flush_from.is_some() || self.removing.is_some() {
                 self.idle.busy();
             } else {
                 self.idle.rest();
@@ -411,6 +426,9 @@ impl Worker {
         }
         if let Some(from) = self.flush_from {
             self.flush_sessions(from);
+        }
+        if self.removing.is_some() {
+            self.remove_some();
         }
         self.stages.charge(Stage::Upkeep);
         self.flush();
@@ -465,6 +483,9 @@ impl Worker {
                 Order::TraceStart { id, count, filter } => self.tracer.start(id, count, filter),
                 Order::TraceStop => self.tracer.stop(),
                 Order::Flush => self.flush_from = Some(0),
+                Order::Remove { number, removal } => {
+                    self.removing = Some(removal::Task::new(number, removal))
+                }
                 Order::Stop => return false,
             }
         }

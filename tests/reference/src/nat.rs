@@ -50,7 +50,15 @@ pub struct Binding {
     pub prefix: PrefixNumber,
     /// No longer found: it waits for its last session.
     pub retired: bool,
+    /// The operator took it away.
+    revoked: bool,
     sessions: u32,
+}
+
+impl Binding {
+    fn new(inside: Inside, external: External, home: Option<(String, u64)>, prefix: PrefixNumber) -> Self {
+        Self { inside, external, home, prefix, retired: false, revoked: false, sessions: 0 }
+    }
 }
 
 /// A session.

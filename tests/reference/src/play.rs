@@ -5,8 +5,8 @@ mod compare;
 
 use sluice_nat::config::Outbound;
 use sluice_nat::{
-    Direction, Event, Fixed, InboundTuple, KindRealm, OutboundTuple, Protocol, Session, SessionIndex, Spec,
-    TICKS_PER_SECOND, Tick,
+    Direction, Event, Fixed, InboundTuple, KindRealm, OutboundTuple, Protocol, Removal, Session,
+    SessionIndex, Spec, TICKS_PER_SECOND, Tick,
 };
 use sluice_packet::DropReason;
 
@@ -162,6 +162,7 @@ impl<'a, D: Dice> Game<'a, D> {
             }
             57 => self.reload(),
             58..60 => self.delete(),
+            61 => self.remove(),
             60 if self.dice.one_in(8) => self.restart(),
             _ => {}
         }
@@ -412,6 +413,23 @@ impl<'a, D: Dice> Game<'a, D> {
         self.nat.delete(&key);
         self.tally.ended += 1;
         assert!(self.hear().is_empty(), "a deletion claims no block");
+    }
+
+    /// The operator takes away all mappings of a host, or those of one port, or one protocol.
+    fn remove(&mut self) {
+        let live: Vec<&Session> = self.records.iter().filter(|record| record.is_live()).collect();
+        if live.is_empty() {
+            return;
+        }
+        let fixed = live[self.dice.roll(live.len() as u32) as usize].fixed();
+        let Some(kind) = fixed.kind_realm.kind() else { return };
+        let port = self.dice.one_in(2).then_some(fixed.inside_port);
+        let protocol = Protocol::from_number(fixed.protocol).filter(|_| self.dice.one_in(2));
+        let removal = Removal { kind, inside: fixed.inside, port, protocol };
+        let removed = self.rig.remove(&removal);
+        assert_eq!(removed, self.nat.remove(&removal), "sessions of {removal:?}");
+        self.tally.ended += removed;
+        assert!(self.hear().is_empty(), "a removal claims no block");
     }
 
     /// The process is killed and starts again, with any number of workers. Nothing of its state is left.

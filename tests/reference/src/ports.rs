@@ -3,7 +3,7 @@
 //! The reference never chooses. It asks: is the port in range, in a block of this subscriber, free, rested, nobody's by
 //! static binding; and was there one that would have been liked better (range, parity)?
 
-use sluice_nat::{PoolSpec, Protocol, TICKS_PER_SECOND, Tick};
+use sluice_nat::{Pairing, PoolSpec, Protocol, TICKS_PER_SECOND, Tick};
 
 use crate::hash::HashMap;
 use crate::nat::{Inside, Owner};
@@ -51,7 +51,7 @@ impl Block {
     }
 
     /// Ports of a window that can be had without any doubt.
-    fn has_free(&self, window: &Window, rules: &Rules, now: Tick) -> bool {
+    fn has_free(&self, window: &Window<'_>, rules: &Rules, now: Tick) -> bool {
         (self.claim.first..=self.claim.last).any(|port| {
             let at = &self.ports[window.protocol.index()][usize::from(port - self.claim.first)];
             window.likes(port)
@@ -64,16 +64,19 @@ impl Block {
 
 /// Which ports would do.
 #[derive(Clone, Copy, Debug)]
-struct Window {
+struct Window<'a> {
+    pool: &'a PoolSpec,
     protocol: Protocol,
     first: u16,
     last: u16,
     parity: Option<u16>,
 }
 
-impl Window {
+impl Window<'_> {
     fn likes(&self, port: u16) -> bool {
-        (self.first..=self.last).contains(&port) && self.parity.is_none_or(|parity| port % 2 == parity)
+        (self.first..=self.last).contains(&port)
+            && self.parity.is_none_or(|parity| port % 2 == parity)
+            && !is_reserved(self.pool, port)
     }
 }
 
@@ -81,6 +84,11 @@ impl Window {
 pub fn is_static(rules: &Rules, protocol: Protocol, external: u32, port: u16) -> bool {
     let mut statics = rules.spec.statics.iter();
     statics.any(|made| (made.protocol, made.external, made.external_port) == (protocol, external, port))
+}
+
+/// Whether a pool keeps a port from dynamic use.
+pub fn is_reserved(pool: &PoolSpec, port: u16) -> bool {
+    pool.reserved.iter().any(|&(first, last)| (first..=last).contains(&port))
 }
 
 /// Whether a pool has an address.
@@ -143,7 +151,10 @@ impl Blocks {
         }
         assert!(self.of(owner) < usize::from(most), "{owner:?} has its blocks already");
         // It may have several addresses, if one left the pool and came back.
-        let paired = self.own(owner, pool).last().is_none_or(|block| block.claim.external == external);
+        let home = self.own(owner, pool).last().map(|block| block.claim.external);
+        let paired = home.is_none_or(|home| {
+            home == external || pool.pairing == Pairing::Soft && !self.has_free_block(home, pool)
+        });
         assert!(paired, "{owner:?} was on another address");
         let block = Block {
             claim,
@@ -200,6 +211,7 @@ impl Blocks {
             assert!(had, "port {port} for {inside:?}, though there were others: {wish:?}");
         }
         assert!((pool.port_min..=pool.port_max).contains(&port), "port {port} out of range");
+        assert!(!is_reserved(pool, port), "port {port} is reserved");
         assert!(!is_static(rules, inside.protocol, external, port), "port {port} is the operator's");
         let block = self.all.get_mut(&number).expect("just found");
         assert!(block.pool == pool.name && has(pool, external), "an address that left its pool");
@@ -212,10 +224,10 @@ impl Blocks {
         number
     }
 
-    /// A binding is over.
-    pub fn give_back(&mut self, number: u64, protocol: Protocol, port: u16, now: Tick) {
+    /// A binding is over; `revoked`, because the operator took it away.
+    pub fn give_back(&mut self, number: u64, protocol: Protocol, port: u16, revoked: bool, now: Tick) {
         let block = self.all.get_mut(&number).expect("blocks outlive their bindings");
-        let rests = protocol != Protocol::Tcp && block.hold > 0;
+        let rests = (protocol != Protocol::Tcp || revoked) && block.hold > 0;
         let at = block.port(protocol, port);
         *at = Port { used: false, freed: if rests { Some(now) } else { at.freed } };
         if rests {
@@ -236,14 +248,14 @@ impl Blocks {
         inside: &Inside,
         now: Tick,
     ) -> bool {
-        let any =
-            Window { protocol: inside.protocol, first: pool.port_min, last: pool.port_max, parity: None };
+        let (first, last) = (pool.port_min, pool.port_max);
+        let any = Window { pool, protocol: inside.protocol, first, last, parity: None };
         if self.own(owner, pool).any(|block| block.has_free(&any, rules, now)) {
             return false;
         }
         let addresses: Vec<u32> = match self.own(owner, pool).last() {
-            Some(block) => vec![block.claim.external],
-            None => (pool.prefixes.iter())
+            Some(block) if pool.pairing == Pairing::Strict => vec![block.claim.external],
+            _ => (pool.prefixes.iter())
                 .flat_map(|&(first, len)| (0..1 << (32 - len)).map(move |n: u32| first + n))
                 .collect(),
         };
@@ -257,7 +269,9 @@ impl Blocks {
         let taken: Vec<(u16, u16)> = self.all.values().filter(near).map(|block| block.whole).collect();
         (pool.port_min / size..=pool.port_max / size).any(|number| {
             let (first, last) = (number * size, number * size + (size - 1));
-            !taken.iter().any(|&(start, end)| start <= last && end >= first)
+            let mut ports = first.max(pool.port_min)..=last.min(pool.port_max);
+            ports.any(|port| !is_reserved(pool, port))
+                && !taken.iter().any(|&(start, end)| start <= last && end >= first)
         })
     }
 
@@ -270,11 +284,11 @@ impl Blocks {
 }
 
 /// The range that an inside port asks for, and of it the ports that are liked best.
-fn windows(pool: &PoolSpec, inside: &Inside) -> (Window, Window) {
+fn windows<'a>(pool: &'a PoolSpec, inside: &Inside) -> (Window<'a>, Window<'a>) {
     let (min, max) = (pool.port_min, pool.port_max);
     let (first, last) = if inside.port < 1024 { (min, max.min(1023)) } else { (min.max(1024), max) };
     let (first, last) = if first <= last { (first, last) } else { (min, max) };
-    let near = Window { protocol: inside.protocol, first, last, parity: None };
+    let near = Window { pool, protocol: inside.protocol, first, last, parity: None };
     let keeps = inside.protocol == Protocol::Udp && pool.parity;
     (near, Window { parity: keeps.then_some(inside.port % 2), ..near })
 }

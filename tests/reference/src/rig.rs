@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sluice_nat::config::Outbound;
 use sluice_nat::{
     Config, Direction, Engine, Event, Events, ExternalOwner, Fixed, Flow, Geometry, InboundTuple,
-    OutboundTuple, Session, SessionIndex, Shared, Spec, Tick, WorkerId,
+    OutboundTuple, Removal, Session, SessionIndex, Shared, Spec, Tick, WorkerId,
 };
 use sluice_packet::DropReason;
 
@@ -78,6 +78,20 @@ impl Rig {
         for engine in &mut self.engines {
             while engine.expire(self.now, 1000, &mut self.ear) == 1000 {}
         }
+    }
+
+    /// Takes mappings away, a few records at a time. Returns how many sessions they had.
+    pub fn remove(&mut self, removal: &Removal) -> u64 {
+        let mut sessions = 0;
+        for engine in &mut self.engines {
+            let mut next = Some(0);
+            while let Some(from) = next {
+                let removed = engine.remove(removal, from, 100, self.now, &mut self.ear);
+                sessions += u64::from(removed.sessions);
+                next = removed.next;
+            }
+        }
+        sessions
     }
 
     /// What a packet of either family is to the gateway.

@@ -1,6 +1,6 @@
 //! Random configurations: small pools, few hosts, all kinds of rules, so that everything that can be scarce is.
 
-use sluice_nat::{Filtering, Kind, Limits, PoolSpec, Protocol, RuleSpec, Spec, StaticSpec, Timers};
+use sluice_nat::{Filtering, Kind, Limits, Pairing, PoolSpec, Protocol, RuleSpec, Spec, StaticSpec, Timers};
 
 use crate::dice::Dice;
 use crate::traffic::{H, HOST};
@@ -98,7 +98,10 @@ fn pools(dice: &mut impl Dice) -> Vec<PoolSpec> {
         port_max: dice.pick(&[1279, 2047, 2047, 65_535]),
         block_size: dice.pick(&[64, 128, 256]),
         hold_down: hold(dice),
+        max_resting: PoolSpec::ALL,
         parity: !dice.one_in(4),
+        reserved: reserved(dice),
+        pairing: dice.pick(&[Pairing::Strict, Pairing::Strict, Pairing::Soft]),
         deterministic: None,
     };
     let second = PoolSpec {
@@ -108,10 +111,22 @@ fn pools(dice: &mut impl Dice) -> Vec<PoolSpec> {
         port_max: 1500,
         block_size: 64,
         hold_down: hold(dice),
+        max_resting: PoolSpec::ALL,
         parity: true,
+        reserved: vec![],
+        pairing: Pairing::Strict,
         deterministic: None,
     };
     vec![first, second]
+}
+
+/// Reserved ports: single ones, parts of blocks, whole blocks. Some that static bindings leave alone are left of each block.
+fn reserved(dice: &mut impl Dice) -> Vec<(u16, u16)> {
+    match dice.roll(4) {
+        0 => vec![(1040, 1040), (1100, 1100 + dice.roll(40) as u16), (1234, 1235)],
+        1 => vec![(1030, 1030 + dice.roll(300) as u16), (2000, 2001)],
+        _ => vec![],
+    }
 }
 
 fn timers(dice: &mut impl Dice) -> Timers {

@@ -30,7 +30,7 @@ fn table() -> (Bindings, &'static [Session]) {
 
 fn to_be_made(table: &Bindings, ends: Ends) -> Binding {
     let number = table.next().expect("room");
-    Binding { number, ends, home: 7, sessions: 0, pool: POOL, prefix64: 1, retired: false }
+    Binding { number, ends, home: 7, sessions: 0, pool: POOL, prefix64: 1, retired: false, revoked: false }
 }
 
 fn check(table: &Bindings, ends: &Ends, number: u32, sessions: u32) {

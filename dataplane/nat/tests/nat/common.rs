@@ -35,7 +35,10 @@ pub(crate) fn pool(name: &str, address: u32, length: u8) -> PoolSpec {
         port_max: 65_535,
         block_size: 256,
         hold_down: 120,
+        max_resting: PoolSpec::ALL,
         parity: true,
+        reserved: vec![],
+        pairing: Pairing::Strict,
         deterministic: None,
     }
 }

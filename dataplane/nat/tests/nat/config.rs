@@ -46,6 +46,9 @@ fn every_invalid_specification_is_named() {
         ("BlockSize", |s| s.pools[0].block_size = 32),
         ("BlockSize", |s| s.pools[0].block_size = 8192),
         ("HoldDown", |s| s.pools[0].hold_down = 241),
+        ("ReservedPorts", |s| s.pools[0].reserved = vec![(4500, 4500), (0, 5)]),
+        ("ReservedPorts", |s| s.pools[0].reserved = vec![(5061, 5060)]),
+        ("NothingLeft", |s| s.pools[0].reserved = vec![(2000, 65_535), (1, 1999)]),
         ("TooManyAddresses", |s| s.pools[0].prefixes = vec![(0xc000_0200, 24)]),
         ("TooManyAddresses", |s| s.pools[0].prefixes = vec![(0x0800_0000, 5)]),
         ("Timer", |s| s.timers.udp = 119),
@@ -365,6 +368,9 @@ fn the_port_of_a_static_binding_is_never_given_out_and_taken_back_if_it_was() {
     let mut bench = Bench::new(&with);
     let ports = fill(&mut bench);
     assert!(ports.len() == 63 && !ports.contains(&2222));
+    // Once the operator has no use for it, it is one like the others, though its block is the same.
+    bench.apply(&tight);
+    assert!(fill(&mut bench).contains(&2222));
     let mut bench = Bench::new(&tight);
     assert!(fill(&mut bench).contains(&2222));
     bench.apply(&with);

@@ -9,6 +9,7 @@ mod limits;
 mod mapping;
 mod ports;
 mod quarantine;
+mod removal;
 mod tcp;
 mod timers;
 mod workers;

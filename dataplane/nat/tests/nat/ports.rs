@@ -104,6 +104,23 @@ fn a_port_rests_while_its_block_lives_on() {
 }
 
 #[test]
+fn no_more_ports_rest_than_may() {
+    //= conformance PORT-10
+    let mut tight = small();
+    tight.pools[0].port_max = 2048 + 63;
+    tight.pools[0].max_resting = 16;
+    for protocol in [Udp, Icmp] {
+        let mut bench = Bench::new(&tight);
+        assert_eq!(fill(&mut bench, protocol, 64).len(), 64);
+        bench.pass(if protocol == Udp { 300.5 } else { 60.5 });
+        assert_eq!(bench.engine.stats().bindings, 0);
+        assert_eq!(fill(&mut bench, protocol, 400).len(), 48, "16 rest, and the others need not");
+        bench.pass(126.0);
+        assert_eq!(fill(&mut bench, protocol, 400).len(), 64, "all have rested");
+    }
+}
+
+#[test]
 fn the_port_of_a_deleted_mapping_rests() {
     //= conformance MAP-15
     let mut tight = small();
@@ -120,6 +137,184 @@ fn the_port_of_a_deleted_mapping_rests() {
     bench.pass(6.0);
     let again = bench.out(out64(Udp, H, 99, S, 53), 0).expect("has rested");
     assert_eq!(again.external_port, flows[0].fixed.external_port);
+}
+
+/// Mappings of `H` and as many external ports of a protocol as there are.
+fn fill(bench: &mut Bench, protocol: Protocol, most: u16) -> HashSet<(u32, u16)> {
+    let flags = if protocol == Tcp { SYN } else { 0 };
+    let made = (1..=most).filter_map(|port| bench.out(out64(protocol, H, port, S, 80), flags).ok());
+    made.map(|fixed| (fixed.external, fixed.external_port)).collect()
+}
+
+#[test]
+fn reserved_ports_are_never_given_out_and_all_others_are() {
+    //= conformance PORT-08, PORT-14
+    // Single ports, the end of one block with the beginning of the next, and all of the last block but one port.
+    let mut with = small();
+    with.pools[0].reserved = vec![(2050, 2050), (2100, 2115), (2240, 2302)];
+    let is_free = |port: u16| !matches!(port, 2050 | 2100..=2115 | 2240..=2302);
+    let expected: HashSet<(u32, u16)> =
+        (2048..=2303).filter(|&port| is_free(port)).map(|port| (T, port)).collect();
+    for protocol in [Udp, Tcp, Icmp] {
+        let mut bench = Bench::new(&with);
+        assert_eq!(fill(&mut bench, protocol, 400), expected, "{protocol}");
+    }
+    // A block all of whose ports are reserved is claimed by nobody, and hides none that others could have.
+    with.pools[0].reserved = vec![(2112, 2175)];
+    let mut bench = Bench::new(&with);
+    let ports = fill(&mut bench, Udp, 400);
+    assert!(ports.len() == 192 && !ports.iter().any(|(_, port)| (2112..=2175).contains(port)));
+    assert_eq!(bench.engine.stats().port_blocks, 3);
+    let owner = |bench: &Bench, port| bench.shared.external_owner(bench.engine.config(), Udp, T, port);
+    assert_eq!(owner(&bench, 2112), ExternalOwner::Kernel, "the box's own, if the address is");
+    assert_eq!(owner(&bench, 2111), ExternalOwner::Worker(WorkerId(0)));
+}
+
+#[test]
+fn a_reserved_port_may_be_bound_statically() {
+    //= conformance PORT-08
+    let mut with = small();
+    with.pools[0].reserved = vec![(2100, 2100)];
+    let ends = StaticSpec {
+        rule: 0,
+        protocol: Udp,
+        inside: H2,
+        inside_port: 4500,
+        external: T,
+        external_port: 2100,
+    };
+    with.statics = vec![ends];
+    let mut bench = Bench::new(&with);
+    let made = bench.out(out64(Udp, H2, 4500, S, 4500), 0).expect("bound");
+    assert_eq!((made.external, made.external_port), (T, 2100));
+    let owner = bench.shared.external_owner(bench.engine.config(), Udp, T, 2100);
+    assert_eq!(owner, ExternalOwner::Static(WorkerId(0)));
+    assert_eq!(fill(&mut bench, Udp, 400).len(), 255);
+    // A block that has none but reserved and bound ports is no reason to refuse one of another.
+    with.pools[0].reserved = vec![(2048, 2099), (2101, 2111)];
+    let mut bench = Bench::new(&with);
+    for port in 1..=192 {
+        bench.out(out64(Udp, H, port, S, 80), 0).expect("of another block");
+    }
+}
+
+#[test]
+fn ports_are_reserved_and_given_out_again_by_a_change_of_configuration() {
+    //= conformance PORT-08
+    let mut with = small();
+    let mut bench = Bench::new(&with);
+    assert_eq!(fill(&mut bench, Tcp, 256).len(), 256);
+    with.pools[0].reserved = vec![(2050, 2050), (2112, 2175)];
+    bench.apply(&with);
+    bench.settle();
+    assert_eq!(bench.engine.stats().sessions, 256 - 65);
+    let others = fill(&mut bench, Tcp, 400);
+    assert!(others.len() == 256 - 65 && !others.contains(&(T, 2050)));
+    // The block that gives nothing out any more does not make the address look full, or free.
+    assert_eq!(bench.out(out64(Tcp, H2, 1, S, 80), SYN), Err(DropReason::PoolExhausted));
+    with.pools[0].reserved.clear();
+    bench.apply(&with);
+    assert_eq!(fill(&mut bench, Tcp, 400).len(), 256);
+}
+
+#[test]
+fn parity_and_rest_are_the_same_beside_reserved_ports() {
+    //= conformance PORT-05, PORT-08, PORT-10
+    let mut with = small();
+    with.pools[0].port_max = 2048 + 63;
+    with.pools[0].reserved = (0..16).map(|n| (2048 + 4 * n, 2048 + 4 * n)).collect();
+    let mut bench = Bench::new(&with);
+    for n in 0..16 {
+        let port =
+            bench.out(out64(Udp, H, 3000 + 2 * n, S, 53), 0).expect("even ports are left").external_port;
+        assert_eq!(port % 4, 2);
+    }
+    let odd = bench.out(out64(Udp, H, 4000, S, 53), 0).expect("odd ports are left");
+    assert_eq!(odd.external_port % 2, 1);
+    assert_eq!(fill(&mut bench, Udp, 400).len(), 31);
+    bench.pass(300.5);
+    bench.pass(118.0);
+    assert_eq!(bench.out(out64(Udp, H, 1, S, 53), 0), Err(DropReason::PoolExhausted));
+    bench.pass(6.0);
+    assert_eq!(fill(&mut bench, Udp, 400).len(), 48);
+}
+
+#[test]
+fn a_deterministic_range_is_used_around_reserved_ports() {
+    //= conformance PORT-08, PORT-17
+    let inside = (0x0a00_0000, 28);
+    let mut fixed = spec();
+    let variables = DeterministicSpec { inside, dynamic: 2, algorithm: Algorithm::Sequential };
+    fixed.pools[0] = PoolSpec { deterministic: Some(variables), ..pool("fixed", T, 32) };
+    fixed.pools[0].reserved = vec![(5056, 5183), (5190, 5190)];
+    let mut bench = Bench::new(&fixed);
+    let made = |bench: &mut Bench, n: u16| {
+        bench.out(out44(Udp, u128::from(inside.0) + 2, 10_000 + n, S, 53), 0).expect("room").external_port
+    };
+    let ports: HashSet<u16> = (0..4032 - 129).map(|n| made(&mut bench, n)).collect();
+    assert!(ports.len() == 4032 - 129 && ports.iter().all(|port| (5184..=9087).contains(port)));
+    assert!(!ports.contains(&5190));
+    assert!(made(&mut bench, 5000) >= 57_472, "then of a block");
+}
+
+#[test]
+fn softly_paired_subscribers_take_another_address_when_theirs_is_full() {
+    //= conformance MAP-06
+    let pools = |pairing| {
+        let mut spec = spec();
+        // 192.0.2.2 and .3 with 128 ports each.
+        spec.pools[0] = PoolSpec { port_max: 1151, block_size: 64, pairing, ..pool("public", T + 1, 31) };
+        spec
+    };
+    let mut strict = Bench::new(&pools(Pairing::Strict));
+    let ports = fill(&mut strict, Udp, 400);
+    assert!(ports.len() == 128 && ports.iter().map(|at| at.0).collect::<HashSet<_>>().len() == 1);
+    assert_eq!(strict.out(out64(Udp, H, 999, S, 53), 0), Err(DropReason::PoolExhausted));
+
+    let mut soft = Bench::new(&pools(Pairing::Soft));
+    let external =
+        |bench: &mut Bench, port| bench.out(out64(Udp, H, port, S, 53), 0).map(|made| made.external);
+    let home = external(&mut soft, 1).expect("room");
+    for port in 2..=128 {
+        assert_eq!(external(&mut soft, port), Ok(home), "port {port}: its address is not full");
+    }
+    let other = external(&mut soft, 129).expect("another address");
+    assert_ne!(other, home);
+    let heard = soft.heard();
+    let blocks = heard.iter().filter(|event| matches!(event, Event::BlockAllocated { .. })).count();
+    assert_eq!(blocks, 3, "each is in the log");
+    // What is bound stays where it is.
+    assert_eq!(external(&mut soft, 1), Ok(home));
+    assert_eq!(fill(&mut soft, Udp, 400).len(), 256);
+    assert_eq!(external(&mut soft, 999), Err(DropReason::PoolExhausted));
+    assert_eq!(soft.heard().iter().filter(|event| matches!(event, Event::PortsExhausted { .. })).count(), 1);
+    // The limit of blocks is one, whatever the address.
+    let mut limited = pools(Pairing::Soft);
+    limited.limits.max_port_blocks = 2;
+    let mut limited = Bench::new(&limited);
+    assert_eq!(fill(&mut limited, Udp, 400).len(), 128);
+    assert_eq!(external(&mut limited, 999), Err(DropReason::SubscriberPorts));
+}
+
+#[test]
+fn a_range_that_is_only_preferred_is_no_reason_to_leave_the_address() {
+    //= conformance MAP-06, PORT-03
+    let mut edge = spec();
+    edge.pools[0] = PoolSpec {
+        port_min: 960,
+        port_max: 1151,
+        block_size: 64,
+        pairing: Pairing::Soft,
+        ..pool("edge", T + 1, 31)
+    };
+    let mut bench = Bench::new(&edge);
+    let mut made = |port| bench.out(out64(Udp, H, port, S, 53), 0).expect("room");
+    let home = made(1).external;
+    for port in 2..=192 {
+        assert_eq!(made(port).external, home, "port {port}");
+    }
+    let next = made(193);
+    assert!(next.external != home && next.external_port < 1024, "{next:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Commands: control to dataplane.
 
 use serde::{Deserialize, Serialize};
+use sluice_nat::Protocol;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use super::{Address, Message, MessageError, split};
@@ -56,6 +57,15 @@ pub enum Command {
     },
     /// Delete every session.
     FlushSessions,
+    /// Delete the mappings of an inside address, with all their sessions (MAP-15).
+    RemoveMappings {
+        /// The inside address: IPv6 for NAT64, IPv4 for NAT44.
+        inside: Address,
+        /// Only of this inside port or identifier.
+        port: Option<u16>,
+        /// Only of this protocol.
+        protocol: Option<Protocol>,
+    },
     /// End the dataplane.
     Shutdown,
 }
@@ -118,7 +128,7 @@ pub struct RequestWire {
     family: u8,
     neighbour_state: u8,
     protocol: u8,
-    /// Which parts of a trace filter are given.
+    /// Which parts of a trace filter, or of what is to be removed, are given.
     given: u8,
     spare: [u8; 12],
 }
@@ -132,6 +142,7 @@ const TRACE_START: u16 = 4;
 const TRACE_STOP: u16 = 5;
 const FLUSH_SESSIONS: u16 = 6;
 const SHUTDOWN: u16 = 7;
+const REMOVE_MAPPINGS: u16 = 8;
 
 const GIVEN_ADDRESS: u8 = 1;
 const GIVEN_PORT: u8 = 2;
@@ -191,6 +202,21 @@ impl RequestWire {
     }
 }
 
+impl RequestWire {
+    fn removal(&self) -> Result<Command, MessageError> {
+        let TraceFilter { port, protocol, .. } = self.filter()?;
+        let known = |number| {
+            Protocol::from_number(number).ok_or(MessageError::Field {
+                field: "protocol",
+                value: number.into(),
+                most: Protocol::Udp as u64,
+            })
+        };
+        let protocol = protocol.map(known).transpose()?;
+        Ok(Command::RemoveMappings { inside: self.address()?, port, protocol })
+    }
+}
+
 impl Message for Request {
     type Wire = RequestWire;
 
@@ -225,6 +251,16 @@ impl Message for Request {
                 TRACE_STOP
             }
             Command::FlushSessions => FLUSH_SESSIONS,
+            Command::RemoveMappings { inside, port, protocol } => {
+                let protocol = protocol.map(|protocol| protocol as u8);
+                wire.set_filter(&TraceFilter {
+                    address: Some(inside),
+                    port,
+                    protocol,
+                    ..TraceFilter::default()
+                });
+                REMOVE_MAPPINGS
+            }
             Command::Shutdown => SHUTDOWN,
         };
         wire
@@ -245,6 +281,7 @@ impl Message for Request {
             TRACE_START => Command::TraceStart { id: wire.id, count: wire.count, filter: wire.filter()? },
             TRACE_STOP => Command::TraceStop { id: wire.id },
             FLUSH_SESSIONS => Command::FlushSessions,
+            REMOVE_MAPPINGS => wire.removal()?,
             SHUTDOWN => Command::Shutdown,
             kind => return Err(MessageError::Kind(kind)),
         };

@@ -15,7 +15,7 @@ pub enum Reply {
         /// Number of the command.
         sequence: u32,
     },
-    /// Not done, and nothing has changed.
+    /// Not done, and nothing has changed, unless the text says otherwise.
     Refused {
         /// Number of the command.
         sequence: u32,
@@ -29,15 +29,23 @@ pub enum Reply {
         /// Generation of the snapshot.
         generation: u64,
     },
+    /// Every worker has looked through its sessions.
+    Removed {
+        /// Number of the command.
+        sequence: u32,
+        /// Sessions that were deleted.
+        sessions: u64,
+    },
 }
 
 impl Reply {
     /// Number of the command that is answered.
     pub fn sequence(&self) -> u32 {
         match self {
-            Self::Done { sequence } | Self::Refused { sequence, .. } | Self::Applied { sequence, .. } => {
-                *sequence
-            }
+            Self::Done { sequence }
+            | Self::Refused { sequence, .. }
+            | Self::Applied { sequence, .. }
+            | Self::Removed { sequence, .. } => *sequence,
         }
     }
 }
@@ -51,7 +59,7 @@ pub struct ReplyWire {
     sequence: u32,
     generation: u64,
     text: [u8; MAX_REPLY_TEXT],
-    spare: u64,
+    sessions: u64,
 }
 
 const _: () = assert!(size_of::<ReplyWire>() == 1024);
@@ -59,6 +67,7 @@ const _: () = assert!(size_of::<ReplyWire>() == 1024);
 const DONE: u16 = 1;
 const REFUSED: u16 = 2;
 const APPLIED: u16 = 3;
+const REMOVED: u16 = 4;
 
 impl Message for Reply {
     type Wire = ReplyWire;
@@ -77,6 +86,10 @@ impl Message for Reply {
             Self::Applied { generation, .. } => {
                 wire.generation = *generation;
                 APPLIED
+            }
+            Self::Removed { sessions, .. } => {
+                wire.sessions = *sessions;
+                REMOVED
             }
         };
         wire
@@ -98,6 +111,7 @@ impl Message for Reply {
                 Ok(Self::Refused { sequence, message })
             }
             APPLIED => Ok(Self::Applied { sequence, generation: wire.generation }),
+            REMOVED => Ok(Self::Removed { sequence, sessions: wire.sessions }),
             kind => Err(MessageError::Kind(kind)),
         }
     }

@@ -49,6 +49,12 @@ fn request() -> impl Strategy<Value = Request> {
         }),
         any::<u32>().prop_map(|id| Command::TraceStop { id }),
         Just(Command::FlushSessions),
+        (
+            address(),
+            prop::option::of(any::<u16>()),
+            prop::option::of(prop::sample::select(Protocol::ALL.to_vec()))
+        )
+            .prop_map(|(inside, port, protocol)| Command::RemoveMappings { inside, port, protocol }),
         Just(Command::Shutdown),
     ];
     (any::<u32>(), command).prop_map(|(sequence, command)| Request { sequence, command })
@@ -147,7 +153,8 @@ proptest! {
 
     #[test]
     fn replies_survive_the_slot(sequence: u32, generation: u64, text in ".{0,1200}") {
-        for reply in [Reply::Done { sequence }, Reply::Applied { sequence, generation }] {
+        let removed = Reply::Removed { sequence, sessions: generation };
+        for reply in [Reply::Done { sequence }, Reply::Applied { sequence, generation }, removed] {
             prop_assert_eq!(Reply::from_wire(&reply.to_wire()), Ok(reply));
         }
         let reply = Reply::Refused { sequence, message: text.clone() };

@@ -33,7 +33,10 @@ fn snapshot() -> Snapshot {
                 port_max: 65535,
                 block_size: 256,
                 hold_down: 120,
+                max_resting: PoolSpec::ALL,
                 parity: true,
+                reserved: vec![],
+                pairing: sluice_nat::Pairing::Strict,
                 deterministic: None,
             }],
             rules: vec![RuleSpec {

@@ -1,9 +1,9 @@
 //! Bindings, and whether they and their sessions stand under a configuration.
 
-use sluice_nat::{Filtering, Kind, Protocol, RuleSpec, Spec};
+use sluice_nat::{Filtering, Kind, PoolSpec, Protocol, RuleSpec, Spec};
 
 use super::{Binding, HORIZON, Key, Nat};
-use crate::ports::{has, is_static};
+use crate::ports::{has, is_reserved, is_static};
 use crate::rules::{PrefixNumber, Rules};
 
 impl Nat {
@@ -40,7 +40,7 @@ impl Nat {
             }
             let owner = self.owner(&inside);
             self.subscriber(owner).statics += 1;
-            self.bind(Binding { inside, external, home: None, prefix, retired: false, sessions: 0 });
+            self.bind(Binding::new(inside, external, None, prefix));
         }
     }
 
@@ -71,7 +71,9 @@ impl Nat {
             .home
             .as_ref()
             .and_then(|home| self.rules.spec.pools.iter().find(|pool| pool.name == home.0));
-        pool.is_some_and(|pool| has(pool, external) && (pool.port_min..=pool.port_max).contains(&port))
+        let offers =
+            |pool: &PoolSpec| (pool.port_min..=pool.port_max).contains(&port) && !is_reserved(pool, port);
+        pool.is_some_and(|pool| has(pool, external) && offers(pool))
             && !is_static(&self.rules, protocol, external, port)
     }
 

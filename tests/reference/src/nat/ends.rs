@@ -1,8 +1,8 @@
 //! The end of sessions: by time, by a configuration, by the operator.
 
-use sluice_nat::{TcpState, Tick};
+use sluice_nat::{Removal, TcpState, Tick};
 
-use super::{HORIZON, Key, Nat};
+use super::{HORIZON, Inside, Key, Nat};
 use crate::ports::Claim;
 use crate::tcp;
 
@@ -36,6 +36,26 @@ impl Nat {
         self.close(key, true);
     }
 
+    /// The operator takes mappings away. Returns how many sessions they had.
+    pub fn remove(&mut self, removal: &Removal) -> u64 {
+        let taken = |inside: &Inside| {
+            inside.kind_realm.kind() == Some(removal.kind)
+                && inside.address == removal.inside
+                && removal.port.is_none_or(|port| port == inside.port)
+                && removal.protocol.is_none_or(|protocol| protocol == inside.protocol)
+        };
+        let keys: Vec<Key> = self.sessions.keys().filter(|key| taken(&key.0)).copied().collect();
+        for key in &keys {
+            let number = self.sessions[key].binding;
+            if self.bindings[&number].home.is_some() {
+                self.retire(number);
+                self.bindings.get_mut(&number).expect("is there").revoked = true;
+            }
+            self.close(key, true);
+        }
+        keys.len() as u64
+    }
+
     /// The engine gave a block back.
     pub fn released(&mut self, claim: Claim) {
         let owner = self.blocks.release(claim, self.now);
@@ -59,7 +79,7 @@ impl Nat {
             self.retire(number);
             let over = self.bindings.remove(&number).expect("is there");
             if let Some((_, block)) = over.home {
-                self.blocks.give_back(block, over.external.0, over.external.2, self.now);
+                self.blocks.give_back(block, over.external.0, over.external.2, over.revoked, self.now);
             }
         }
         if early || self.haunted.since(self.now) > 0 {

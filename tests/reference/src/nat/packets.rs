@@ -126,7 +126,7 @@ impl Nat {
         let block = self.blocks.take(&self.rules, owner, pool, &inside, (external, port), self.now);
         let home = Some((pool.name.clone(), block));
         let external = (inside.protocol, external, port);
-        Ok(self.bind(Binding { inside, external, home, prefix, retired: false, sessions: 0 }))
+        Ok(self.bind(Binding::new(inside, external, home, prefix)))
     }
 
     fn open(&mut self, key: Key, binding: u64, direction: Direction) {
