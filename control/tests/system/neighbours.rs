@@ -164,9 +164,10 @@ fn kept_neighbours_are_asked_again_by_the_kernel() {
         assert!(managed(gateway.1) && managed(other.1));
 
         // Nobody answers, and still the kernel asks on, beyond the three requests of one attempt. The next attempt
-        // comes 5 s after the first, by a timer of the whole machine (interval_probe_time_ms).
+        // comes 5 s after the first, by a timer of the whole machine (interval_probe_time_ms), which may be late when the
+        // machine is busy: how soon it comes is the kernel's, that it comes is what we asked for.
         for n in 0..4 {
-            let request = dataplane.receive(6 * SOON, |frame| asks_for(frame, NEIGHBOUR));
+            let request = dataplane.receive(20 * SOON, |frame| asks_for(frame, NEIGHBOUR));
             assert!(request.is_some(), "request {n}");
         }
         system.resolve_neighbour("outside", NEIGHBOUR.into()).await.unwrap();
