@@ -5,13 +5,13 @@
 
 use sluice_nat::{Chain, DatagramKey, Event, Events, Fate, Piece, TICKS_PER_SECOND};
 use sluice_packet::{Delta, DropReason, Family, Fragment, Head, checksum};
+use sluice_shm::Counter;
 
 use super::Worker;
 use super::batch::{NO_TRACE, Packet};
 use super::events::Sink;
 use super::unsummed::has_no_checksum;
 use crate::parcel::Stage;
-use sluice_shm::Counter;
 
 const UDP: u8 = 17;
 /// Datagrams that are ended a loop because their time is up.
