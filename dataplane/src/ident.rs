@@ -12,17 +12,17 @@ const RUN: u32 = 64;
 /// The shared counters, one table per process.
 #[derive(Debug)]
 pub struct Identifications {
-    counters: Vec<AtomicU32>,
-    key: u64,
+    counters: Box<[AtomicU32; BUCKETS]>,
+    /// Secret and odd.
+    factor: u64,
 }
 
 impl Identifications {
     /// Counters that start at values derived from a secret.
     pub fn new(key: u64) -> Arc<Self> {
-        let counters = (0..BUCKETS as u64)
-            .map(|n| AtomicU32::new(mix(n ^ key.rotate_left(17), key) as u32 / RUN * RUN))
-            .collect();
-        Arc::new(Self { counters, key })
+        let first = |n| mix(n as u64 ^ key.rotate_left(17), key) as u32 / RUN * RUN;
+        let counters = Box::new(std::array::from_fn(|n| AtomicU32::new(first(n))));
+        Arc::new(Self { counters, factor: mix(key, 0xd6e8_feb8_6659_fd93) | 1 })
     }
 }
 
@@ -30,6 +30,7 @@ impl Identifications {
 #[derive(Debug)]
 pub struct Leases {
     shared: Arc<Identifications>,
+    factor: u64,
     /// Next values. Runs begin at multiples of their length: a next value that is one is the end of a run.
     leases: Box<[u16; BUCKETS]>,
 }
@@ -37,7 +38,7 @@ pub struct Leases {
 impl Leases {
     /// No run leased yet.
     pub fn new(shared: Arc<Identifications>) -> Self {
-        Self { shared, leases: Box::new([0; BUCKETS]) }
+        Self { factor: shared.factor, shared, leases: Box::new([0; BUCKETS]) }
     }
 
     /// The next identification for a packet. Values of one (source, destination, protocol) repeat after 65,536 packets
@@ -45,24 +46,26 @@ impl Leases {
     #[inline(always)]
     //= conformance XLT-11, FRAG-30, FRAG-32
     pub fn next(&mut self, source: u32, destination: u32, protocol: u8) -> u16 {
-        let pair = u64::from(source) << 32 | u64::from(destination);
-        let bucket = mix(pair, self.shared.key ^ u64::from(protocol)) as usize % BUCKETS;
+        let bucket = bucket(source, destination, protocol, self.factor);
         let mut value = self.leases[bucket];
+        // Not a function of its own: a call would cost the packets that need none their registers.
         if u32::from(value).is_multiple_of(RUN) {
-            value = self.lease(bucket);
+            value = self.shared.counters[bucket].fetch_add(RUN, Ordering::Relaxed) as u16;
         }
         self.leases[bucket] = value.wrapping_add(1);
         value
     }
+}
 
-    #[cold]
-    fn lease(&self, bucket: usize) -> u16 {
-        self.shared.counters[bucket].fetch_add(RUN, Ordering::Relaxed) as u16
-    }
+/// The bucket of what has a sequence of its own: the upper bits of a product with a secret odd factor, in which values that
+/// differ meet with a chance of no more than two in the number of buckets (multiply-shift hashing).
+#[inline(always)]
+fn bucket(source: u32, destination: u32, protocol: u8, factor: u64) -> usize {
+    let value = (u64::from(source) << 32 | u64::from(destination)) ^ u64::from(protocol) << 32;
+    (value.wrapping_mul(factor) >> (u64::BITS - BUCKETS.ilog2())) as usize
 }
 
 /// Mixes a value with a key: the folded 128-bit product of both, each made odd by a constant.
-#[inline]
 fn mix(value: u64, key: u64) -> u64 {
     let product = u128::from(value ^ 0x9e37_79b9_7f4a_7c15) * u128::from(key | 1);
     let folded = product as u64 ^ (product >> 64) as u64;
@@ -82,6 +85,25 @@ mod tests {
         for _ in 0..65_536 {
             let value = one.next(1, 2, 17);
             assert!(!std::mem::replace(&mut seen[usize::from(value)], true));
+        }
+    }
+
+    #[test]
+    fn buckets_are_used_evenly_by_neighbouring_addresses() {
+        for key in [0, 1, 99, 0x1234_5678_9abc_def0, u64::MAX] {
+            let factor = Identifications::new(key).factor;
+            let mut used = vec![0u32; BUCKETS];
+            for n in 0..16 * BUCKETS as u32 {
+                used[bucket(
+                    0xc633_6400 + n % 4,
+                    0xcb00_7100 + n / 8,
+                    if n & 4 == 0 { 6 } else { 17 },
+                    factor,
+                )] += 1;
+            }
+            let most = used.iter().max().copied().unwrap_or(0);
+            let empty = used.iter().filter(|&&n| n == 0).count();
+            assert!(most < 64 && empty < BUCKETS / 8, "key {key:#x}: at most {most}, {empty} empty");
         }
     }
 

@@ -60,13 +60,14 @@ impl<T: Borrow<[u8; 20]>> Header<T> {
 
     /// As [`Header::checksum_with`], for a header whose checksum is right: nothing is read but what changes.
     #[inline(always)]
-    pub fn checksum_after(&self, ttl: u8, source: u32, destination: u32) -> u16 {
+    pub fn checksum_after(&self, identification: Option<u16>, ttl: u8, source: u32, destination: u32) -> u16 {
         let removed = u64::from(!self.checksum())
             + u64::from(!(u16::from(self.ttl()) << 8))
             + u64::from(!self.source())
             + u64::from(!self.destination());
         let added = (u64::from(ttl) << 8) + u64::from(source) + u64::from(destination);
-        !checksum::fold(removed + added)
+        let changed = identification.map_or(0, |new| u64::from(!self.identification()) + u64::from(new));
+        !checksum::fold(removed + added + changed)
     }
 
     /// Whether the checksum of a header without options is right. In whatever order the bytes of a word are added up, the

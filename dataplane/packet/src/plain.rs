@@ -232,10 +232,8 @@ pub fn plain_four_to_four<const LINK: usize>(
     let ttl = plain.hop_limit - 1;
     let rewrite = |place: &mut [u8; 20]| {
         let mut header = ipv4::Header::of_mut(place);
-        let mut checksum = header.checksum_after(ttl, to.source, to.destination);
+        let checksum = header.checksum_after(identification, ttl, to.source, to.destination);
         if let Some(identification) = identification {
-            let delta = Delta::ZERO.remove_u16(header.identification()).add_u16(identification);
-            checksum = delta.apply(checksum);
             header.set_identification(identification);
         }
         header.set_ttl(ttl);
