@@ -10,6 +10,8 @@ pub mod diff;
 pub mod logging;
 pub mod model;
 mod node;
+mod packets;
+mod pools;
 pub mod problem;
 mod reader;
 mod rules;
@@ -145,7 +147,7 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
     fields.finish();
 
     let interfaces = sections::interfaces(interfaces);
-    let pools = sections::pools(pools);
+    let pools = pools::pools(pools);
     let names = rules::Names { interfaces: &interfaces, pools: &pools };
     let nat64 = rules::nat64(nat64, &names);
     let nat44 = rules::nat44(nat44, &names);
@@ -155,12 +157,12 @@ fn read_root(root: &Cursor<'_>) -> Option<Config> {
         workers: sections::workers(workers),
         subscribers: sections::subscribers(subscribers),
         timers: sections::timers(timers),
-        fragments: sections::fragments(fragments),
-        icmp_errors_per_second: sections::icmp_errors(icmp_errors),
-        icmp_sources: sections::icmp_sources(icmp_sources),
-        dscp: sections::dscp(dscp),
-        unsolicited: sections::unsolicited(unsolicited),
-        checksums: sections::checksums(checksums),
+        fragments: packets::fragments(fragments),
+        icmp_errors_per_second: packets::icmp_errors(icmp_errors),
+        icmp_sources: packets::icmp_sources(icmp_sources),
+        dscp: packets::dscp(dscp),
+        unsolicited: packets::unsolicited(unsolicited),
+        checksums: packets::checksums(checksums),
         sessions: sections::sessions(sessions),
         logging: logging::logging(logging),
         interfaces,

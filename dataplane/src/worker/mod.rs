@@ -25,6 +25,7 @@ mod hold;
 mod idle;
 mod intake;
 mod native;
+mod parts;
 mod probe;
 mod proxy;
 pub(crate) mod removal;
@@ -35,6 +36,7 @@ mod segment;
 mod session;
 mod stages;
 mod stored_syn;
+mod tally;
 mod trace;
 mod transmit;
 mod unsummed;
@@ -42,22 +44,22 @@ mod unsummed;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use rtrb::{Consumer, Producer};
-use sluice_dpdk::{Mbuf, Mempool, RegisteredThread, RxQueue, cycles};
+use sluice_dpdk::{Mbuf, Mempool, RegisteredThread, cycles};
 use sluice_nat::{
-    Engine, Fixed, Fragments, InboundTuple, OutboundTuple, Removal, SessionIndex, Shared, Tick, WorkerId,
+    Engine, Fixed, Fragments, InboundTuple, OutboundTuple, SessionIndex, Shared, Tick, WorkerId,
 };
 use sluice_packet::DropReason;
-use sluice_shm::{Counter, Notice, Producer as SharedProducer, TraceFilter, TraceRecord, WorkerCounters};
+use sluice_shm::Counter;
 
 use crate::clock::{Clock, Interpolator};
 use crate::ident::Leases;
-use crate::parcel::{Injection, Parcel, Punt};
 use crate::setup::Setup;
 use batch::BATCH;
 use idle::Idle;
 pub use idle::Policy;
+pub use parts::{Links, Order, Parts, Receive, Remains, Sight, Transmit};
 use stages::Stage;
+use tally::Tally;
 pub use transmit::Outbox;
 
 /// Packets a burst.
@@ -72,80 +74,6 @@ const FLUSH_BUDGET: usize = 32;
 
 /// Packets a second that a worker gives to the kernel, neighbour resolution apart; a flood to the box costs no more.
 const PUNTS_PER_SECOND: u32 = 50_000;
-
-/// A receive queue and the port it belongs to.
-pub struct Receive {
-    /// Port, by position.
-    pub port: u16,
-    /// The queue.
-    pub queue: RxQueue,
-}
-
-/// How packets leave by a port.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one a port and worker, and the burst is better off beside its queue"
-)]
-pub enum Transmit {
-    /// Through a queue of this worker.
-    Own(Outbox),
-    /// Through the worker that has the port's queue.
-    Via(u8),
-}
-
-/// What the main thread tells a worker.
-pub enum Order {
-    /// Use this configuration from the next batch on.
-    Setup(Arc<Setup>),
-    /// Trace packets that match.
-    TraceStart {
-        /// Name of the trace.
-        id: u32,
-        /// Most records.
-        count: u32,
-        /// Which packets.
-        filter: TraceFilter,
-    },
-    /// Stop tracing.
-    TraceStop,
-    /// Delete every session of the worker, a bounded number a loop.
-    Flush,
-    /// Delete mappings of the worker and their sessions, a bounded number a loop, and say so in [`Parts::removed`].
-    Remove {
-        /// Number of the removal, never 0.
-        number: u32,
-        /// Which mappings.
-        removal: Removal,
-    },
-    /// Leave the loop.
-    Stop,
-}
-
-/// The thread-to-thread ends of a worker.
-pub struct Links {
-    /// From other workers; nothing at its own place.
-    pub handoff_in: Vec<Option<Consumer<Parcel>>>,
-    /// To other workers.
-    pub handoff_out: Vec<Option<Producer<Parcel>>>,
-    /// To the punt thread.
-    pub punt: Producer<Punt>,
-    /// From the punt thread.
-    pub inject: Consumer<Injection>,
-    /// Orders of the main thread.
-    pub orders: Consumer<Order>,
-    /// Configurations no longer used, back to the main thread.
-    pub retired: Producer<Arc<Setup>>,
-}
-
-/// Everything that control reads of a worker.
-pub struct Sight {
-    /// Counters.
-    pub counters: &'static WorkerCounters,
-    /// Notices to control.
-    pub notices: SharedProducer<Notice>,
-    /// Trace records.
-    pub traces: SharedProducer<TraceRecord>,
-}
 
 /// Vectors that are reused for every batch, so that the loop never allocates.
 struct Scratch {
@@ -180,41 +108,6 @@ impl Scratch {
             spare: Vec::with_capacity(2 * BATCH),
             probes: Vec::with_capacity(EXPIRE_BUDGET),
         }
-    }
-}
-
-/// Counts of a loop, written to the counters once at its end.
-#[derive(Default)]
-struct Tally {
-    established: u64,
-    /// Packets and bytes that came in on an interface, as long as it is the same one.
-    interface: u16,
-    packets: u64,
-    bytes: u64,
-}
-
-impl Tally {
-    /// A packet came in on an interface.
-    #[inline(always)]
-    fn receive(&mut self, counters: &WorkerCounters, interface: u16, bytes: usize) {
-        if interface != self.interface {
-            self.settle(counters);
-            self.interface = interface;
-        }
-        self.packets += 1;
-        self.bytes += bytes as u64;
-    }
-
-    /// Writes what was counted.
-    #[inline]
-    fn settle(&mut self, counters: &WorkerCounters) {
-        if self.packets > 0 {
-            counters.interface(usize::from(self.interface)).add_rx(self.packets, self.bytes);
-        }
-        if self.established > 0 {
-            counters.add(Counter::Established, self.established);
-        }
-        *self = Self { interface: self.interface, ..Self::default() };
     }
 }
 
@@ -277,48 +170,6 @@ pub struct Worker {
     removing: Option<removal::Task>,
     removed: Arc<AtomicU64>,
     iterations: Arc<AtomicU32>,
-}
-
-/// What a worker is made of.
-pub struct Parts {
-    /// Its number.
-    pub id: WorkerId,
-    /// Its first configuration.
-    pub setup: Arc<Setup>,
-    /// What its engine shares with the others'.
-    pub shared: Arc<Shared>,
-    /// Its engine.
-    pub engine: Engine,
-    /// Its receive queues.
-    pub receive: Vec<Receive>,
-    /// How it sends, by port.
-    pub transmit: Vec<Transmit>,
-    /// Its rings.
-    pub links: Links,
-    /// What control sees.
-    pub sight: Sight,
-    /// Where it takes memory for packets that it makes.
-    pub mempool: Mempool,
-    /// The clock.
-    pub clock: Clock,
-    /// Identification leases.
-    pub leases: Leases,
-    /// Number of the last removal that is done, and the sessions that it deleted: [`Order::Remove`].
-    pub removed: Arc<AtomicU64>,
-    /// Counts its loops, for whoever waits until it has let go of something.
-    pub iterations: Arc<AtomicU32>,
-}
-
-/// What a worker leaves behind.
-pub struct Remains {
-    /// Its engine, with all sessions.
-    pub engine: Engine,
-    /// What control sees.
-    pub sight: Sight,
-    /// Its receive queues.
-    pub receive: Vec<Receive>,
-    /// Its transmit queues.
-    pub transmit: Vec<Transmit>,
 }
 
 /// ICMP errors a second, by the number of the family.
