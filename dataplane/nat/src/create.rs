@@ -222,7 +222,7 @@ impl Tables {
     ) -> Result<(), DropReason> {
         let subscriber = self.subscribers.get_mut(number);
         //= conformance LIM-04, LIM-11, LIM-15
-        if subscriber.sessions >= config.limits.max_sessions {
+        if subscriber.sessions >= config.limits.max_sessions_from(direction) {
             return Err(DropReason::SubscriberSessions);
         }
         //= conformance LIM-03

@@ -6,10 +6,10 @@
 //! joined.
 //!
 //! Strangers can fill these tables, so everything has a bound: datagrams, fragments that wait, and both for each source. The
-//! hash is seeded. **What is evicted**: datagrams of which the first fragment is missing and those of which it was seen have
-//! half of the table each; whichever has more than its half gives way to a newcomer, its oldest first. A flood of fragments
-//! without beginning therefore costs others nothing but what waits at that time. A source that has as many as it may has its
-//! newest refused. Whole packets never come here.
+//! hash is seeded. **What is evicted**: datagrams of which the first fragment is missing, those of which it was seen, and those of
+//! which nothing goes on any more share the table; whichever are most give way to a newcomer, their oldest first. A flood of
+//! fragments without beginning therefore costs others nothing but what waits at that time. A source that has as many as it may has
+//! its newest refused. Whole packets never come here.
 
 mod datagram;
 
@@ -163,7 +163,7 @@ pub struct Fragments<T> {
     buckets: Box<[u32]>,
     free: u32,
     /// By [`Shape`].
-    ages: [Age; 2],
+    ages: [Age; 3],
     waiting: Box<[Waiting<T>]>,
     free_waiting: u32,
     count_waiting: u32,
@@ -190,7 +190,7 @@ impl<T> Fragments<T> {
             limits,
             seed,
             datagrams,
-            ages: [Age::EMPTY; 2],
+            ages: [Age::EMPTY; 3],
             waiting,
             count_waiting: 0,
             sources: vec![(0, 0); SOURCES].into(),
@@ -204,7 +204,7 @@ impl<T> Fragments<T> {
 
     /// Datagrams that there is something to remember of.
     pub fn datagrams(&self) -> usize {
-        (self.ages[0].count + self.ages[1].count) as usize
+        self.ages.iter().map(|age| age.count as usize).sum()
     }
 
     /// What fragments have to respect; sizes stay as they were made.
@@ -242,11 +242,11 @@ impl<T> Fragments<T> {
             Extent::New => {}
             Extent::Known => return dropped(DropReason::FragmentDuplicate, item, Chain::EMPTY, evicted),
             Extent::Overlaps => {
-                let released = self.refuse(at);
+                let released = self.refuse(at, now);
                 return dropped(DropReason::FragmentOverlap, item, released, evicted);
             }
             Extent::TooMany => {
-                let released = self.refuse(at);
+                let released = self.refuse(at, now);
                 return dropped(DropReason::FragmentLimit, item, released, evicted);
             }
         }
@@ -256,7 +256,7 @@ impl<T> Fragments<T> {
         }
         let complete = datagram.is_complete();
         let Some(head) = datagram.head.filter(|_| complete || !datagram.together) else {
-            return self.wait(at, piece.offset, item, evicted);
+            return self.wait(at, piece.offset, item, now, evicted);
         };
         let total = if datagram.together { datagram.total().unwrap_or(0) } else { 0 };
         // What goes on together goes on in order: this one too.
@@ -325,8 +325,7 @@ impl<T> Fragments<T> {
             return None;
         }
         if self.free == NONE {
-            let fuller = &self.ages[usize::from(self.ages[1].count > self.ages[0].count)];
-            let oldest = fuller.oldest;
+            let oldest = self.ages.iter().rev().max_by_key(|age| age.count).map_or(NONE, |fullest| fullest.oldest);
             if oldest == NONE {
                 return None;
             }
@@ -371,23 +370,27 @@ impl<T> Fragments<T> {
         chain
     }
 
-    /// Refuses all of a datagram, what is still to come included.
-    fn refuse(&mut self, at: u32) -> Chain {
+    /// Refuses all of a datagram, what is still to come included, for as long as it could come.
+    fn refuse(&mut self, at: u32, now: Tick) -> Chain {
+        self.unlink(at);
         let datagram = &mut self.datagrams[at as usize];
         datagram.state = State::Refused;
+        datagram.since = now;
+        self.link(at);
+        let datagram = &mut self.datagrams[at as usize];
         let source = usize::from(datagram.source);
         self.sources[source].1 -= std::mem::take(&mut datagram.waited);
         Chain(std::mem::replace(&mut datagram.waiting, NONE))
     }
 
     /// Lets a fragment wait, if there is room and its source has not too many.
-    fn wait(&mut self, at: u32, offset: u16, item: T, mut evicted: Chain) -> Arrival<T> {
+    fn wait(&mut self, at: u32, offset: u16, item: T, now: Tick, mut evicted: Chain) -> Arrival<T> {
         let source = usize::from(self.datagrams[at as usize].source);
         if self.sources[source].1 >= self.limits.per_source {
-            return self.no_room(at, item, evicted);
+            return self.no_room(at, item, now, evicted);
         }
         if let Some(item) = self.keep(at, offset, item) {
-            return self.no_room(at, item, evicted);
+            return self.no_room(at, item, now, evicted);
         }
         if self.free_waiting == NONE && evicted.is_empty() {
             // The next one is to find room: the oldest of those that wait leaves.
@@ -396,23 +399,17 @@ impl<T> Fragments<T> {
         Arrival { fate: Fate::Waits, item: None, released: Chain::EMPTY, evicted }
     }
 
-    /// The oldest datagram of which a fragment waits, apart from one. Those in front of it have been refused; no more than a few
-    /// are looked at.
+    /// The oldest datagram of which a fragment waits, apart from one: of all that have not been refused, and whose first fragment
+    /// has not gone on, one does.
     fn oldest_waiting(&self, but: u32) -> Option<u32> {
-        let mut at = self.ages[Shape::Headless as usize].oldest;
-        for _ in 0..16 {
-            let datagram = self.datagrams.get(at as usize)?;
-            if at != but && datagram.waiting != NONE {
-                return Some(at);
-            }
-            at = datagram.younger;
-        }
-        None
+        let oldest = self.ages[Shape::Headless as usize].oldest;
+        let at = if oldest == but { self.datagrams.get(oldest as usize)?.younger } else { oldest };
+        (at != NONE).then_some(at)
     }
 
     /// A fragment that cannot wait makes its datagram worthless.
-    fn no_room(&mut self, at: u32, item: T, evicted: Chain) -> Arrival<T> {
-        let released = self.refuse(at);
+    fn no_room(&mut self, at: u32, item: T, now: Tick, evicted: Chain) -> Arrival<T> {
+        let released = self.refuse(at, now);
         dropped(DropReason::FragmentLimit, item, released, evicted)
     }
 

@@ -28,6 +28,7 @@ pub mod deterministic;
 pub mod engine;
 pub mod error;
 pub mod event;
+mod exhausted;
 mod expire;
 pub mod fragments;
 mod hash;

@@ -408,9 +408,15 @@ impl Tables {
         window: Window,
     ) -> Option<((u32, u32), u16)> {
         let pool = wanted.pool;
+        let whole = wanted.overflow(wanted.any) == Some(window);
+        let releases = self.shared.releases();
+        //= conformance LIM-10
+        if whole && self.exhausted.is(pool.id, wanted.protocol, releases) {
+            return None;
+        }
         let count = pool.addresses.len();
         let start = self.rng.below(count as u32) as usize;
-        let mut tries = if window == wanted.any { usize::MAX } else { PREFERRED_REACH };
+        let mut tries = if whole { usize::MAX } else { PREFERRED_REACH };
         for step in 0..count {
             let position = (start + step) % count;
             if !self.shared.has_free_block(position, pool) {
@@ -423,6 +429,9 @@ impl Tables {
             if tries == 0 {
                 return None;
             }
+        }
+        if whole {
+            self.exhausted.found(pool.id, wanted.protocol, releases);
         }
         None
     }

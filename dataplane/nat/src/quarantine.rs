@@ -140,12 +140,18 @@ impl Quarantine {
             let Some((pool, slot)) = config.locate(address).filter(|(pool, _)| pool.hold > 0) else {
                 continue;
             };
-            let units = units.clone().extract(|unit| may_rest(pool, unit) && shared.rest_unit(slot, unit));
+            // Whole blocks rest: the remainder of one could be given to nobody, and would make an address look free.
+            let block = |unit: usize| unit >> (pool.shift - UNIT_SHIFT);
+            let touched: HashSet<usize> = units.iter().map(block).collect();
+            let mut rest = Units::default();
+            (0..UNITS)
+                .filter(|&unit| touched.contains(&block(unit)) && may_rest(pool, unit))
+                .for_each(|unit| rest.insert(unit));
+            let units = rest.extract(|unit| shared.rest_unit(slot, unit));
             if units.is_empty() {
                 continue;
             }
-            let blocks: HashSet<usize> = units.iter().map(|unit| unit >> (pool.shift - UNIT_SHIFT)).collect();
-            let blocks = blocks.len() as u32;
+            let blocks = units.iter().map(block).collect::<HashSet<usize>>().len() as u32;
             quarantine.resting.push(Resting { address, slot, units, blocks, hold: pool.hold });
         }
         quarantine

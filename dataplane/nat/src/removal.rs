@@ -1,8 +1,8 @@
 //! Mappings that the operator takes away (MAP-15).
 //!
 //! No list leads from an inside address to its sessions, and for so rare a wish none is kept: the records of the worker are
-//! looked through, some at a time. A mapping is out of the indexes as soon as the first of its sessions is met, so that none is
-//! added to it meanwhile.
+//! looked through, some at a time. A mapping is out of the indexes as soon as the first of its sessions is met, and none is added to
+//! it any more. One that was added before, to a record that has been passed, is met by whoever looks through them once more.
 
 use crate::event::Events;
 use crate::record::Fixed;

@@ -87,9 +87,11 @@ pub struct Shared {
     pub(crate) ports: PortTable,
     /// Subscribers of each worker.
     subscribers: [Count; WorkerId::MAX],
+    /// How often units have become free.
+    releases: Count,
 }
 
-/// A number that one worker writes, on a cache line of its own.
+/// A number on a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Count(AtomicU32);
@@ -118,6 +120,7 @@ impl Shared {
             owners: zeroed(addresses * UNITS),
             ports: PortTable::new(addresses),
             subscribers: std::array::from_fn(|_| Count::default()),
+            releases: Count::default(),
         })
     }
 
@@ -249,6 +252,12 @@ impl Shared {
         let units = self.units(slot, block, shift);
         self.claimed[slot as usize].fetch_sub(units.len() as u32, Ordering::Relaxed);
         units.iter().for_each(|unit| unit.store(FREE, Ordering::Release));
+        self.releases.0.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often units have become free, so far. What is found after this number was read, and as long as it stays, is true.
+    pub(crate) fn releases(&self) -> u32 {
+        self.releases.0.load(Ordering::Acquire)
     }
 
     /// Lets a free unit rest: nobody can claim it until [`Shared::wake_unit`]. False if it is not free.
@@ -264,6 +273,7 @@ impl Shared {
     pub(crate) fn wake_unit(&self, slot: u32, unit: usize) {
         self.claimed[slot as usize].fetch_sub(1, Ordering::Relaxed);
         self.owners[slot as usize * UNITS + unit].store(FREE, Ordering::Release);
+        self.releases.0.fetch_add(1, Ordering::Release);
     }
 
     /// Whether an address of a pool, by its position there, may have free units. No doubt unless units outside of what the

@@ -4,7 +4,7 @@
 //! the engine compiles it. Addresses are integers in host byte order; an IPv4 address in a `u128` stands in the low 32 bits.
 
 use crate::tcp::TimerClass;
-use crate::types::{Kind, Protocol};
+use crate::types::{Direction, Kind, Protocol};
 
 /// Everything the engine is told.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -178,7 +178,7 @@ pub struct StaticSpec {
 pub struct Limits {
     /// Bits of an IPv6 address that make a subscriber, 48 to 128 (MAP-05). IPv4 subscribers are single addresses.
     pub ipv6_prefix_length: u8,
-    /// Sessions (LIM-04).
+    /// Sessions (LIM-04), and three quarters of them for those that strangers open (LIM-11).
     pub max_sessions: u32,
     /// Port blocks (LIM-01).
     pub max_port_blocks: u16,
@@ -194,6 +194,16 @@ pub struct Limits {
 impl Limits {
     /// No limit.
     pub const NONE: u32 = u32::MAX;
+
+    /// Sessions of a subscriber beyond which none is opened from a side. Strangers leave a quarter, or whoever knows an external
+    /// address and port could keep its owner from opening any.
+    #[inline]
+    pub fn max_sessions_from(&self, direction: Direction) -> u32 {
+        match direction {
+            Direction::Outbound => self.max_sessions,
+            Direction::Inbound => self.max_sessions - self.max_sessions / 4,
+        }
+    }
 }
 
 impl Default for Limits {

@@ -12,6 +12,7 @@ impl Tables {
     //= conformance MAP-10, N64-ICMP-12, N44-29
     pub(crate) fn set_config(&mut self, before: Option<&Config>, config: &Config) {
         self.picks.forget();
+        self.exhausted.forget();
         let worker = self.worker.0;
         let has = |config: &Config, made: &Static| {
             config.static_at(made.protocol, made.external, made.external_port) == Some(made)
@@ -24,7 +25,8 @@ impl Tables {
         }
         self.statics_failed = 0;
         for made in config.statics.iter().filter(mine) {
-            if !before.is_some_and(|before| has(before, made)) {
+            // One for which there was no room before is tried again.
+            if !before.is_some_and(|before| has(before, made)) || !self.has_static(made) {
                 self.add_static(config, made);
             }
         }
@@ -70,13 +72,13 @@ impl Tables {
         self.statics += 1;
     }
 
+    fn has_static(&self, made: &Static) -> bool {
+        let known = self.bindings.by_external(&external_key(made));
+        known.is_some_and(|number| self.bindings.get(number).is_static())
+    }
+
     fn remove_static(&mut self, made: &Static) {
-        let external = ExternalKey {
-            protocol: made.protocol,
-            external: made.external,
-            external_port: made.external_port,
-        };
-        let Some(number) = self.bindings.by_external(&external) else { return };
+        let Some(number) = self.bindings.by_external(&external_key(made)) else { return };
         let binding = self.bindings.get(number);
         if !binding.is_static() {
             return;
@@ -89,4 +91,8 @@ impl Tables {
         self.subscribers.get_mut(binding.home).statics -= 1;
         self.subscribers.drop_if_idle(binding.home);
     }
+}
+
+fn external_key(made: &Static) -> ExternalKey {
+    ExternalKey { protocol: made.protocol, external: made.external, external_port: made.external_port }
 }

@@ -11,6 +11,7 @@ use crate::bindings::Bindings;
 use crate::blocks::{Blocks, Rest};
 use crate::config::Config;
 use crate::event::{Event, Events, SessionEnds};
+use crate::exhausted::Exhausted;
 use crate::hash::{HashSeed, Rng};
 use crate::index::Index;
 use crate::key::{InboundTuple, OutboundTuple};
@@ -55,6 +56,7 @@ pub(crate) struct Tables {
     pub(crate) blocks: Blocks,
     pub(crate) rng: Rng,
     pub(crate) picks: Picks,
+    pub(crate) exhausted: Exhausted,
     /// Sessions that this worker may have.
     pub(crate) max_sessions: u32,
     pub(crate) live: u32,
@@ -130,6 +132,7 @@ impl Tables {
             blocks: Blocks::new(blocks),
             rng: Rng::new(shared.geometry().seed, worker.0),
             picks: Picks::new(),
+            exhausted: Exhausted::default(),
             max_sessions: entries,
             live: 0,
             statics: 0,

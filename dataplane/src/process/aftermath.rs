@@ -4,7 +4,7 @@
 //! life makes a region of its own: they are the journal of port blocks. What is taken from it is written down again in
 //! `blocks.bin`, since that life may end as well before the blocks have rested. A reboot leaves neither.
 
-use sluice_nat::{Config, ConfigError, Quarantine, Remains, Shared, Spec, TICKS_PER_SECOND};
+use sluice_nat::{Config, ConfigError, Quarantine, Remains, Session, Shared, Spec, TICKS_PER_SECOND};
 use sluice_shm::{
     LostBlocks, RunDir, StateReader, now_ns, read_block_journal, remove_block_journal, write_block_journal,
 };
@@ -31,7 +31,7 @@ impl Life {
     }
 }
 
-/// One a process, from its first configuration on: a rebuild of threads is no new life.
+/// One a process, from its first configuration on: a rebuild of threads is no new life, unless sessions end with it.
 pub(super) struct Aftermath {
     run: RunDir,
     /// The last one first.
@@ -79,6 +79,24 @@ impl Aftermath {
         let aftermath = Self { run: run.clone(), lives };
         aftermath.write_down();
         aftermath
+    }
+
+    /// Takes note of what sessions have in use that are about to be deleted with their tables: the workers' number changes. It is
+    /// as if a life had ended.
+    //= conformance PORT-13
+    pub(super) fn add_life<'a>(
+        &mut self,
+        sessions: impl Iterator<Item = &'a Session>,
+        spec: &Spec,
+        max_addresses: u32,
+    ) {
+        let mut life = Life::new(now_ns(), Remains::new(spec, max_addresses));
+        sessions.filter(|session| session.is_live()).for_each(|session| life.remains.add(&session.fixed()));
+        if !life.remains.is_empty() {
+            self.lives.insert(0, life);
+            self.lives.truncate(MAX_LIVES);
+            self.write_down();
+        }
     }
 
     fn write_down(&self) {
@@ -220,6 +238,22 @@ mod tests {
         // A configuration that is refused is no end of it: nothing rests yet, nothing is forgotten.
         let (mut fourth, region) = live(&run, &[]);
         assert_eq!((fourth.lives.len(), resting(&mut fourth, &region).0), (2, 3));
+    }
+
+    //= conformance PORT-13
+    #[test]
+    fn sessions_that_end_with_their_tables_are_a_life_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::new(dir.path());
+        let (mut first, region) = live(&run, &[1024, 1100]);
+        assert_eq!(resting(&mut first, &region).0, 0);
+        first.add_life(region.sessions().iter(), &spec(), 16);
+        region.sessions().iter().filter(|session| session.is_live()).for_each(|session| session.delete());
+        first.add_life(region.sessions().iter(), &spec(), 16);
+        assert_eq!((first.lives.len(), resting(&mut first, &region).0), (1, 2));
+        // It is written down: whoever comes next knows.
+        let (mut second, region) = live(&run, &[]);
+        assert_eq!(resting(&mut second, &region).0, 2);
     }
 
     //= conformance PORT-13

@@ -252,7 +252,7 @@ impl Process {
         let built = if redeals(&old_snapshot, &snapshot) {
             // Sessions are dealt to workers by number and subscriber: under another deal each would be in wrong hands.
             self.return_sights(std::mem::take(&mut crews));
-            self.wipe();
+            self.wipe(&old_snapshot);
             self.new_shared(workers(&snapshot))
                 .and_then(|shared| self.build(snapshot, &shared, None, &mut crews))
         } else {
@@ -266,7 +266,7 @@ impl Process {
             self.build(old_snapshot, &old_shared, Some(&old_nat), &mut crews)
         } else {
             self.return_sights(std::mem::take(&mut crews));
-            self.wipe();
+            self.wipe(&old_snapshot);
             self.new_shared(workers(&old_snapshot))
                 .and_then(|shared| self.build(old_snapshot, &shared, None, &mut crews))
         };
@@ -282,12 +282,14 @@ impl Process {
         Err(error)
     }
 
-    /// Deletes every session. Only without workers.
-    fn wipe(&self) {
-        if let Some(foundation) = &self.foundation {
-            let sessions = foundation.state.sessions().iter();
-            sessions.filter(|session| session.is_live()).for_each(|session| session.delete());
+    /// Deletes every session, all of a configuration, whose blocks then rest. Only without workers.
+    fn wipe(&mut self, snapshot: &Snapshot) {
+        let Some(foundation) = &self.foundation else { return };
+        let sessions = foundation.state.sessions();
+        if let Some(aftermath) = &mut self.aftermath {
+            aftermath.add_life(sessions.iter(), &snapshot.nat, MAX_ADDRESSES);
         }
+        sessions.iter().filter(|session| session.is_live()).for_each(|session| session.delete());
     }
 
     /// Attaches ports and starts threads. `crews` holds an engine for each worker, or is empty for new ones; after a

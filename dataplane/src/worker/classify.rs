@@ -115,7 +115,9 @@ impl Worker {
                 Class::Drop(DropReason::HairpinNoBinding)
             };
         }
-        if external && !packet.is_loose() && self.setup.is_local_v4(destination) && self.is_nobodys(meta) {
+        // Of fragments only those of protocols without ports are nobody's, whatever the first one says.
+        let told = !packet.is_loose() || meta.transport == Transport::Other;
+        if external && told && self.setup.is_local_v4(destination) && self.is_nobodys(meta) {
             return Class::Punt(PuntReason::PoolLocal);
         }
         //= conformance XLT-26

@@ -51,7 +51,13 @@ impl Worker {
                 }
                 self.drop_chain(arrival.released, reason);
             }
-            Fate::Ready { head, total } => self.release(arrival.item, arrival.released, head, total),
+            Fate::Ready { head, total } => {
+                if arrival.item.is_none() && trace != NO_TRACE {
+                    // It goes on among those that have waited, and like theirs its trace ends here.
+                    self.finish_waiting(trace);
+                }
+                self.release(arrival.item, arrival.released, head, total);
+            }
         }
         self.count_held();
     }

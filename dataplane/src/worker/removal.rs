@@ -18,11 +18,13 @@ pub(super) struct Task {
     /// Next record to look at.
     from: u32,
     sessions: u32,
+    /// Whether all records have been looked at once.
+    again: bool,
 }
 
 impl Task {
     pub(super) fn new(number: u32, removal: Removal) -> Self {
-        Self { number, removal, from: 0, sessions: 0 }
+        Self { number, removal, from: 0, sessions: 0, again: false }
     }
 }
 
@@ -49,6 +51,10 @@ impl Worker {
         task.sessions += done.sessions;
         match done.next {
             Some(next) => self.removing = Some(Task { from: next, ..task }),
+            // A mapping may have got another session behind our back, before the first of its others was met.
+            None if task.sessions > 0 && !task.again => {
+                self.removing = Some(Task { from: 0, again: true, ..task });
+            }
             None => self.removed.store(pack(task.number, task.sessions), Ordering::Release),
         }
     }

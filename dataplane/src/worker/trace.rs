@@ -29,6 +29,8 @@ impl Tracer {
     pub(super) fn start(&mut self, id: u32, count: u32, filter: TraceFilter) {
         self.active = Some((id, filter));
         self.left = count;
+        // Between loops nothing is under way.
+        self.slots.fill(None);
     }
 
     pub(super) fn stop(&mut self) {

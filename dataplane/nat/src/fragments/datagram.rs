@@ -19,11 +19,12 @@ pub(super) enum State {
     Refused,
 }
 
-/// The two kinds of datagrams that have half of the table each.
+/// The kinds of datagrams that share the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     Headless = 0,
     Open = 1,
+    Refused = 2,
 }
 
 /// What a fragment is beside those that have come.
@@ -99,7 +100,8 @@ impl Datagram {
     pub(super) fn shape(&self) -> Shape {
         match self.state {
             State::Open => Shape::Open,
-            State::Headless | State::Refused => Shape::Headless,
+            State::Headless => Shape::Headless,
+            State::Refused => Shape::Refused,
         }
     }
 

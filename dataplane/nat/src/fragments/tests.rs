@@ -212,6 +212,24 @@ fn the_oldest_that_waits_makes_room_for_the_next() {
     assert_eq!(show(&mut table, &key(10, 0), piece(1, 8, false), START, 10).2, [1]);
 }
 
+//= conformance FRAG-18, LIM-12
+#[test]
+fn refused_datagrams_do_not_keep_others_from_making_room() {
+    let mut table = table(FragmentSpec { datagrams: 64, ..SPEC });
+    for n in 0..40 {
+        let overlap = |begin, item| (key(100 + n, 0), piece(begin, 80, false), item);
+        for (key, piece, item) in [overlap(10, 1), overlap(11, 2)] {
+            show(&mut table, &key, piece, START, item);
+        }
+    }
+    assert_eq!((table.waiting(), table.datagrams()), (0, 40));
+    for n in 0..20u32 {
+        let newcomer = show(&mut table, &key(n.into(), 0), piece(1, 8, false), START, n);
+        let oldest = n.checked_sub(5).into_iter().collect();
+        assert_eq!(newcomer, (Fate::Waits, vec![], oldest), "the oldest gives way");
+    }
+}
+
 #[test]
 fn a_datagram_has_no_more_fragments_than_there_is_room_for() {
     let (mut table, key) = (table(SPEC), key(1, 1));
@@ -279,7 +297,7 @@ proptest! {
             } else if known && !beyond {
                 (Fate::Drop(DropReason::FragmentDuplicate), vec![item])
             } else if overlaps || beyond {
-                *refused = true;
+                (*refused, *since) = (true, now);
                 waiting.sort_unstable();
                 (Fate::Drop(DropReason::FragmentOverlap), [item].into_iter().chain(waiting.drain(..).map(|w| w.1)).collect())
             } else {

@@ -2,7 +2,7 @@
 
 use super::{Offsets, Rewrite, hop_limit, patch_echo, patch_tcp, patch_udp, unsupported};
 use crate::meta::{Family, Fragment, Meta, Transport};
-use crate::{DropReason, Frame, checksum, ipv4};
+use crate::{Delta, DropReason, Frame, checksum, ipv4};
 
 /// Translates an IPv4 packet to other IPv4 endpoints. Options stay, but for those that record addresses.
 ///
@@ -26,6 +26,16 @@ pub fn four_to_four(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta,
         _ => return Err(unsupported(meta)),
     }
 
+    // A hairpin's other half may have to make the checksum that this one leaves out: the sum holds the ports.
+    let whole = match meta.transport {
+        Transport::Udp if meta.whole != 0 => Delta::from_raw(meta.whole)
+            .remove_u16(meta.source_port)
+            .remove_u16(meta.destination_port)
+            .add_u16(r.to.source_port)
+            .add_u16(r.to.destination_port)
+            .raw(),
+        _ => meta.whole,
+    };
     let ttl = hop_limit(meta, r.decrement);
     let header = &mut frame.bytes_mut()[at.l3..at.l4];
     rewrite_header(header, r.identification, ttl, r.to.source as u32, r.to.destination as u32)?;
@@ -39,6 +49,7 @@ pub fn four_to_four(frame: &mut Frame, meta: &Meta, r: &Rewrite) -> Result<Meta,
         destination_port: r.to.destination_port,
         identification: r.identification.into(),
         hop_limit: ttl,
+        whole,
         ..*meta
     })
 }

@@ -39,7 +39,12 @@ impl Nat {
     ) -> Result<(), DropReason> {
         let (limits, now) = (self.rules.spec.limits, self.now);
         let subscriber = self.subscriber(owner);
-        if subscriber.sessions >= limits.max_sessions {
+        // Strangers leave a quarter to the subscriber.
+        let most = match direction {
+            Direction::Outbound => limits.max_sessions,
+            Direction::Inbound => limits.max_sessions - limits.max_sessions / 4,
+        };
+        if subscriber.sessions >= most {
             return Err(DropReason::SubscriberSessions);
         }
         if limits.new_sessions_per_second > 0 {

@@ -123,6 +123,20 @@ fn a_missing_checksum_is_made_from_the_sum_of_all_fragments() {
     assert_eq!(alone, Err(DropReason::UdpChecksumZero));
 }
 
+//= conformance XLT-33, FRAG-25, HAIR-01
+#[test]
+fn a_missing_checksum_is_made_behind_a_hairpin_that_changed_the_ports() {
+    let mut datagram = v4(S, T, 17, &udp(9, 9, &[0xab; 2001]))[20..].to_vec();
+    datagram[6..8].fill(0);
+    let sum = naive_sum(&[&datagram]);
+    let fragment = |part: &[u8], units, more| v4_fragment(part, 17, units, more, 1);
+    let (_, joined) = in_two(&datagram, 1480, fragment, 48, sum, |frame, meta| {
+        let between = four_to_four(frame, meta, &rewrite(meta, endpoints(S, 53, T, 40000)))?;
+        four_to_six(frame, &between, &inbound(&between))
+    });
+    assert_eq!(joined, v6(PREFIX | S, H, 17, &udp(53, 5000, &[0xab; 2001]))[40..]);
+}
+
 //= conformance FRAG-33, FRAG-23, N44-30
 #[test]
 fn nat44_gives_all_fragments_of_a_datagram_another_identification() {
