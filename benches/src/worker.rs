@@ -364,6 +364,7 @@ mod tests {
         pieces::atomic_fragments_disturb_nobody(&bench.eal);
         pieces::hosts_with_the_same_identification_leave_with_others(&bench.eal);
         pieces::fragments_are_hairpinned(&bench.eal);
+        pieces::traced_fragments_have_an_end(&bench.eal);
         for (name, behaviour) in behaviour::ALL {
             println!("{name}");
             behaviour(&bench.eal);

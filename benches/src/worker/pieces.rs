@@ -363,6 +363,18 @@ pub(super) fn fragments_are_hairpinned(eal: &Eal) {
     assert_eq!(receiver.whole, [Datagram::udp(sender, (a, 5000), &[7; 2000])]);
 }
 
+/// Every fragment that is traced has an end, also one that others have waited for: none keeps a place of the tracer's.
+pub(super) fn traced_fragments_have_an_end(eal: &Eal) {
+    let (mut rig, _population) = gateway(eal, Kind::Nat64);
+    rig.trace_all();
+    let echo = Datagram::echo(HOST_V6, PREFIX.embed(REMOTE), true, 7, &[1; 600]);
+    for identification in 0..200 {
+        assert!(rig.one(0, &echo.part(identification, 0, 304, false)).is_empty(), "waits for the last");
+        assert_eq!(rig.one(0, &echo.part(identification, 304, 608, false)).len(), 2);
+        assert_eq!(rig.traced(), 2, "of ping {identification}");
+    }
+}
+
 /// Sends a datagram in shuffled fragments, some of them twice, and returns what comes out of the other port. Or sends it whole,
 /// and then the gateway may have to cut it.
 fn pass(

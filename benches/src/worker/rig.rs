@@ -295,6 +295,12 @@ impl Rig {
         events
     }
 
+    /// How many packets have been traced to their ends since the last call.
+    #[cfg(test)]
+    pub(super) fn traced(&mut self) -> usize {
+        (0..self.workers.len()).map(|n| std::iter::from_fn(|| self.control.traces(n).pop()).count()).sum()
+    }
+
     /// A few thousand loops without packets, in which gauges are published.
     pub(super) fn rest(&mut self) {
         for _ in 0..4096 {

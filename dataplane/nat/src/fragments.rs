@@ -325,7 +325,8 @@ impl<T> Fragments<T> {
             return None;
         }
         if self.free == NONE {
-            let oldest = self.ages.iter().rev().max_by_key(|age| age.count).map_or(NONE, |fullest| fullest.oldest);
+            let oldest =
+                self.ages.iter().rev().max_by_key(|age| age.count).map_or(NONE, |fullest| fullest.oldest);
             if oldest == NONE {
                 return None;
             }

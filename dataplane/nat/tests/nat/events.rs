@@ -241,3 +241,26 @@ fn a_rate_that_is_exceeded_is_no_quota_but_is_reported() {
     let reason = DropReason::SubscriberRate;
     assert_eq!(bench.heard(), [Event::Refused { reason, kind_realm: nat64_of_h(), inside: H }]);
 }
+
+#[test]
+fn a_static_binding_without_room_is_counted_as_long_as_it_is_missing_and_tried_again() {
+    //= conformance MAP-10
+    let of = |range: std::ops::Range<u16>| {
+        let made = |port| StaticSpec {
+            rule: 0,
+            protocol: Tcp,
+            inside: H,
+            inside_port: port,
+            external: T,
+            external_port: port,
+        };
+        Spec { statics: range.map(made).collect(), ..spec() }
+    };
+    let mut bench = Bench::with_records(&of(1024..9024), 64);
+    let (bound, failed) = (bench.engine.stats().bindings, bench.engine.stats().statics_failed);
+    assert!(failed > 100 && bound + failed == 8000, "{bound} bound, {failed} not");
+    bench.apply(&of(1024..9024));
+    assert_eq!((bench.engine.stats().bindings, bench.engine.stats().statics_failed), (bound, failed));
+    bench.apply(&of(8924..9024));
+    assert_eq!((bench.engine.stats().bindings, bench.engine.stats().statics_failed), (100, 0));
+}
